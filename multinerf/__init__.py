@@ -1,0 +1,1 @@
+"""JAX/Flax neural radiance fields: train, evaluate and render."""

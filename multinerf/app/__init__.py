@@ -1,0 +1,1 @@
+"""L6: the three programs and the Python API on one core."""

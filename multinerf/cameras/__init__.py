@@ -1,0 +1,1 @@
+"""L2: cameras, their rays, poses and paths."""

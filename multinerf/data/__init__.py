@@ -1,0 +1,1 @@
+"""L3: scenes on disk -> `Scene` in memory -> batches of pixels."""

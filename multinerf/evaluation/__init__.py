@@ -1,0 +1,1 @@
+"""L4: rendering whole images, measuring and showing them."""

@@ -1,0 +1,1 @@
+"""L1: the mathematics, in pure jnp; no configuration, no randomness."""

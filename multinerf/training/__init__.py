@@ -1,0 +1,1 @@
+"""L4: the train step, its state, and the loop around it."""

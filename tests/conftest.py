@@ -1,0 +1,87 @@
+"""Fixtures shared by all tests, and the set-up that must precede JAX."""
+
+import os
+import pathlib
+
+# Eight virtual CPU devices, so that every multi-device path is tested on any
+# machine. Must be in the environment before the first `import jax`.
+os.environ.setdefault('JAX_PLATFORMS', 'cpu')
+os.environ['XLA_FLAGS'] = (
+    os.environ.get('XLA_FLAGS', '')
+    + ' --xla_force_host_platform_device_count=8'
+)
+
+import jaxtyping  # noqa: E402
+
+# Shapes in annotations are checked while tests run, and cost users nothing.
+_hook = jaxtyping.install_import_hook('multinerf', 'beartype.beartype')
+_hook.__enter__()
+
+import jax  # noqa: E402
+import numpy as np  # noqa: E402
+import pytest  # noqa: E402
+
+CHECKOUT = pathlib.Path(__file__).resolve().parent.parent
+SHARED = CHECKOUT.parent / 'shared'
+
+# Compiling dominates the suite; a second run on one machine skips most of it.
+jax.config.update(
+    'jax_compilation_cache_dir',
+    os.environ.get(
+        'MULTINERF_TEST_CACHE',
+        os.path.expanduser('~/.cache/multinerf/xla-tests'),
+    ),
+)
+jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.2)
+jax.config.update('jax_persistent_cache_min_entry_size_bytes', -1)
+
+
+class Golden:
+  """One golden file: reference inputs and outputs by slash-separated key."""
+
+  def __init__(self, path: pathlib.Path):
+    self._npz = np.load(path)
+    self.keys = tuple(self._npz.files)
+
+  def __getitem__(self, key: str) -> np.ndarray:
+    return self._npz[key]
+
+  def cases(self, function: str) -> list[str]:
+    """Names of the cases recorded for `function`."""
+    found = {k.split('/')[1] for k in self.keys if k.startswith(function + '/')}
+    return sorted(found)
+
+  def case(self, function: str, name: str) -> dict[str, np.ndarray]:
+    """All arrays of one case, keyed by what follows the case's name."""
+    prefix = f'{function}/{name}/'
+    return {
+        k[len(prefix) :]: self._npz[k]
+        for k in self.keys
+        if k.startswith(prefix)
+    }
+
+
+@pytest.fixture(scope='session')
+def golden():
+  """Returns a function: name of a golden file -> `Golden`."""
+
+  def load(name: str) -> Golden:
+    path = SHARED / 'golden' / f'{name}.npz'
+    if not path.exists():
+      pytest.skip(f'reference vectors {path} are only on the project machines')
+    return Golden(path)
+
+  return load
+
+
+@pytest.fixture(scope='session')
+def shared_data():
+  """Returns a function: name of a real scene -> its folder."""
+
+  def find(name: str) -> pathlib.Path:
+    path = SHARED / 'data' / name
+    if not path.exists():
+      pytest.skip(f'real scene {path} is only on the project machines')
+    return path
+
+  return find
