@@ -1,0 +1,243 @@
+"""Image files to arrays and back, with checks on both ways.
+
+Reading never trusts the file: sizes are known and limited before pixels are
+decoded, and whatever is wrong becomes one `DataError` that names the file.
+Writing is atomic (a reader never meets half a file) and rounds instead of
+truncating, so a PNG holds what the metrics were computed on; values that are
+not finite are counted, not hidden.
+"""
+
+import dataclasses
+import os
+import pathlib
+import secrets
+import struct
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Float32, Num, UInt8
+from PIL import Image
+
+from multinerf import errors
+from multinerf.data import png16
+
+_FORMATS = ('PNG', 'JPEG', 'WEBP', 'BMP', 'TIFF')
+# What Pillow raises on hostile or damaged files (besides OSError).
+_DECODE_ERRORS = (
+  OSError,
+  SyntaxError,
+  ValueError,
+  EOFError,
+  struct.error,
+  Image.DecompressionBombError,
+)
+# As many as Pillow accepts; a larger image is taken for an attack.
+MAX_PIXELS = 2**27
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageHeader:
+  """What `read_image` will return, known without decoding.
+
+  Attributes:
+    width, height: Size in pixels.
+    channels: 3, or 4 with opacity.
+    bits: 8 or 16 per channel.
+  """
+
+  width: int
+  height: int
+  channels: int
+  bits: int
+
+
+def read_header(path: str | os.PathLike) -> ImageHeader:
+  """Reads size and kind of an image, not its pixels.
+
+  Raises:
+    DataError: The file is missing, not an image, or too large.
+  """
+  path = pathlib.Path(path)
+  if _guarded(path, png16.is_png16):
+    with open(path, 'rb') as f:
+      head = f.read(29)
+    width, height, samples = _guarded(path, lambda _: png16.header(head))
+    _check_area(path, width, height)
+    return ImageHeader(width, height, 4 if samples in (2, 4) else 3, 16)
+  with _guarded(path, _open) as img:
+    _check_area(path, *img.size)
+    channels = 4 if _has_alpha(img) else 3
+    bits = 16 if img.mode.startswith('I') else 8
+    return ImageHeader(img.width, img.height, channels, bits)
+
+
+def read_image(path: str | os.PathLike) -> Num[np.ndarray, 'h w c']:
+  """Reads a PNG, JPEG, WebP, BMP or integer TIFF image.
+
+  Grey becomes RGB and palettes are looked up; opacity is kept. EXIF rotation
+  is ignored, as COLMAP ignores it.
+
+  Returns:
+    [H, W, 3 or 4], uint8, or uint16 for files of 16 bits per channel; not
+    premultiplied, 0 .. 255 or 0 .. 65535.
+
+  Raises:
+    DataError: The file is missing, damaged, not an image, or too large.
+  """
+  path = pathlib.Path(path)
+  read_header(path)  # the size is checked before anything is decoded
+  if _guarded(path, png16.is_png16):
+    values = _guarded(path, lambda p: png16.decode(p.read_bytes()))
+    return _expand_grey(values)
+  with _guarded(path, _open) as img:
+    return _guarded(path, lambda _: _decode(img))
+
+
+def read_tiff(path: str | os.PathLike) -> Float32[np.ndarray, 'h w']:
+  """Reads a single-channel 32-bit float TIFF, as stored.
+
+  Raises:
+    DataError: The file is missing, damaged, or not of this kind.
+  """
+  path = pathlib.Path(path)
+  with _guarded(path, _open) as img:
+    _check_area(path, *img.size)
+    if img.mode != 'F':
+      raise errors.DataError(
+        f'{path} holds pixels of kind {img.mode!r}; a TIFF with one 32-bit '
+        'float channel is needed.'
+      )
+    return _guarded(path, lambda _: np.array(img, np.float32))
+
+
+def to_uint8(image: Num[np.ndarray, '...']) -> UInt8[np.ndarray, '...']:
+  """Quantises [0, 1] to 0 .. 255, rounding half up; clips what is outside.
+
+  Differs from multinerf utils.py save_img_u8 (truncates): the file then differs
+  from what metrics with rounding saw by half a level on average. NaN becomes 0
+  (see `count_nonfinite`). uint8 is passed through.
+  """
+  if image.dtype == np.uint8:
+    return image
+  finite = np.nan_to_num(image, nan=0.0, posinf=1.0, neginf=0.0)
+  return np.floor(np.clip(finite, 0.0, 1.0) * 255.0 + 0.5).astype(np.uint8)
+
+
+def count_nonfinite(image: Num[np.ndarray, '...']) -> int:
+  """Number of values that are NaN or infinite."""
+  return int(image.size - np.count_nonzero(np.isfinite(image)))
+
+
+def write_png(path: str | os.PathLike, image: Num[np.ndarray, 'h w *c']) -> int:
+  """Writes an 8-bit PNG, atomically; missing folders are made.
+
+  Args:
+    path: The file to write or replace.
+    image: [H, W] or [H, W, 1] grey, [H, W, 3] RGB or [H, W, 4] RGBA; float in
+      [0, 1] (rounded, clipped) or uint8 (as is).
+
+  Returns:
+    How many values were not finite; they are written as 0 (NaN, -inf) or 1.
+    The caller must report a count above zero.
+
+  Raises:
+    ValueError: The shape is none of the above.
+  """
+  if image.ndim == 3 and image.shape[2] == 1:
+    image = image[..., 0]
+  if image.ndim == 3 and image.shape[2] not in (3, 4):
+    raise ValueError(
+      f'A PNG has 1, 3 or 4 channels; got an array of shape {image.shape}.'
+    )
+  picture = Image.fromarray(np.ascontiguousarray(to_uint8(image)))
+  _replace_file(path, lambda f: picture.save(f, format='PNG'))
+  return count_nonfinite(image)
+
+
+def write_tiff(
+  path: str | os.PathLike, image: Float[np.ndarray, 'h w *c']
+) -> int:
+  """Writes one channel as a 32-bit float TIFF, atomically; keeps NaN and inf.
+
+  Args:
+    path: The file to write or replace; missing folders are made.
+    image: [H, W] or [H, W, 1], any float.
+
+  Returns:
+    How many values are not finite.
+
+  Raises:
+    ValueError: There is more than one channel.
+  """
+  if image.ndim == 3 and image.shape[2] != 1:
+    raise ValueError(
+      f'Expected one channel, got an array of shape {image.shape}; write '
+      'one file per channel.'
+    )
+  plane = np.ascontiguousarray(image.reshape(image.shape[:2]), np.float32)
+  picture = Image.fromarray(plane)
+  _replace_file(path, lambda f: picture.save(f, format='TIFF'))
+  return count_nonfinite(plane)
+
+
+def _replace_file(path: str | os.PathLike, save: Callable[[Any], None]):
+  """Writes beside `path` and renames, so that no one sees half a file."""
+  path = pathlib.Path(path)
+  path.parent.mkdir(parents=True, exist_ok=True)
+  temp = path.with_name(f'.{path.name}.{secrets.token_hex(4)}.tmp')
+  try:
+    with open(temp, 'wb') as f:
+      save(f)
+    os.replace(temp, path)
+  finally:
+    temp.unlink(missing_ok=True)
+
+
+def _open(path: pathlib.Path) -> Image.Image:
+  return Image.open(path, formats=_FORMATS)
+
+
+def _guarded(path: pathlib.Path, fn: Callable[[pathlib.Path], Any]) -> Any:
+  """fn(path), with every way to fail turned into a DataError."""
+  try:
+    return fn(path)
+  except FileNotFoundError as e:
+    raise errors.DataError(f'Image {path} does not exist.') from e
+  except _DECODE_ERRORS as e:
+    reason = ' '.join(str(e).split()) or type(e).__name__
+    raise errors.DataError(
+      f'Cannot read image {path}: {reason}. Replace the file.'
+    ) from e
+
+
+def _check_area(path: pathlib.Path, width: int, height: int):
+  if width * height > MAX_PIXELS:
+    raise errors.DataError(
+      f'Image {path} is {width}x{height}; at most {MAX_PIXELS} pixels are read.'
+    )
+
+
+def _has_alpha(img: Image.Image) -> bool:
+  return 'A' in img.mode or 'a' in img.mode or 'transparency' in img.info
+
+
+def _decode(img: Image.Image) -> np.ndarray:
+  """Pixels of an opened Pillow image of any mode."""
+  if img.mode == 'F':
+    raise ValueError('it holds float pixels; PNG or JPEG colours are needed')
+  if img.mode.startswith('I'):
+    values = np.array(img)
+    if values.min() < 0 or values.max() > 65535:
+      raise ValueError('more than 16 bits per channel')
+    return _expand_grey(values.astype(np.uint16)[..., None])
+  mode = 'RGBA' if _has_alpha(img) else 'RGB'
+  return np.array(img if img.mode == mode else img.convert(mode), np.uint8)
+
+
+def _expand_grey(values: np.ndarray) -> np.ndarray:
+  """[H, W, 1 or 2] grey (+ alpha) to [H, W, 3 or 4]; others unchanged."""
+  if values.shape[-1] > 2:
+    return values
+  grey = np.repeat(values[..., :1], 3, axis=-1)
+  return np.concatenate([grey, values[..., 1:]], axis=-1)
