@@ -25,9 +25,9 @@ from typing import Any, Protocol
 import flax.struct
 from jaxtyping import Array, Float, Int, Num, UInt
 
-# A host (numpy) or device array; batches are numpy until they are sharded.
-# Leading dimensions differ between a sampler's batch and its shards, so the
-# fields below state only their trailing axes.
+# The fields of the structures below are annotated `Any`: `jax.tree.map` fills
+# them with whatever it likes (shapes, shardings, host arrays, None). Functions
+# that take their arrays apart carry the checked shape annotations.
 Params = Mapping[str, Any]  # a linen parameter tree
 
 
@@ -92,7 +92,8 @@ class Batch:
   """Pixels to train on, with what the images hold there.
 
   Attributes:
-    pixels: Where the values were taken.
+    pixels: Where the values were taken; rays are cast from it in the step.
+    rays: Rays that the loader has already cast, instead of `pixels`.
     rgb: [..., C] as stored: uint8, uint16 or float32 in [0, 1], C = 3 or 4;
       `ops.color.decode_rgb` turns it into float RGB over white.
     disps: [...] float32 true disparity, or None.
@@ -100,7 +101,8 @@ class Batch:
     alphas: [...] float32 true opacity, or None.
   """
 
-  pixels: Pixels
+  pixels: Pixels | None = None
+  rays: Rays | None = None
   rgb: Any = None
   disps: Any = None
   normals: Any = None
@@ -121,13 +123,13 @@ class FieldOutput:
     roughness: [..., n, 1] Ref-NeRF's inverse concentration, or None.
   """
 
-  density: Float[Array, '*batch n']
-  rgb: Float[Array, '*batch n 3'] | None = None
-  raw_grad_density: Float[Array, '*batch n 3'] | None = None
-  grad_pred: Float[Array, '*batch n 3'] | None = None
-  normals: Float[Array, '*batch n 3'] | None = None
-  normals_pred: Float[Array, '*batch n 3'] | None = None
-  roughness: Float[Array, '*batch n 1'] | None = None
+  density: Any
+  rgb: Any = None
+  raw_grad_density: Any = None
+  grad_pred: Any = None
+  normals: Any = None
+  normals_pred: Any = None
+  roughness: Any = None
 
 
 @flax.struct.dataclass
@@ -140,10 +142,10 @@ class Level:
     field: The field's output at the n intervals.
   """
 
-  sdist: Float[Array, '*batch m']
-  tdist: Float[Array, '*batch m']
-  weights: Float[Array, '*batch n']
-  field: FieldOutput
+  sdist: Any
+  tdist: Any
+  weights: Any
+  field: Any
 
 
 @flax.struct.dataclass
@@ -160,15 +162,15 @@ class Rendering:
     roughness: [..., 1] composited.
   """
 
-  rgb: Float[Array, '*batch 3']
-  acc: Float[Array, '*batch'] | None = None
-  distance_mean: Float[Array, '*batch'] | None = None
-  distance_percentile_5: Float[Array, '*batch'] | None = None
-  distance_median: Float[Array, '*batch'] | None = None
-  distance_percentile_95: Float[Array, '*batch'] | None = None
-  normals: Float[Array, '*batch 3'] | None = None
-  normals_pred: Float[Array, '*batch 3'] | None = None
-  roughness: Float[Array, '*batch 1'] | None = None
+  rgb: Any
+  acc: Any = None
+  distance_mean: Any = None
+  distance_percentile_5: Any = None
+  distance_median: Any = None
+  distance_percentile_95: Any = None
+  normals: Any = None
+  normals_pred: Any = None
+  roughness: Any = None
 
 
 class Field(Protocol):

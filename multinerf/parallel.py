@@ -1,0 +1,217 @@
+"""Everything that knows about devices and processes; nothing else does.
+
+One named axis, `AXIS`, spans all devices of all processes. A step is an
+ordinary function of one device's share; `pmap_step` runs it on every device.
+Host arrays get a leading device axis [D, b, ...] through `shard`.
+
+flax's `replicate` and `prefetch_to_device` place arrays on a mesh axis whose
+name defaults to another one than the pmapped function's; the function is then
+compiled twice. Both are called with `axis_name=AXIS` here.
+"""
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar
+
+import flax.jax_utils
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from multinerf import errors
+
+AXIS = 'batch'
+T = TypeVar('T')
+
+
+def configure_cpu_devices(batch_size: int) -> int:
+  """Makes one virtual CPU device per core, before JAX's backend starts.
+
+  XLA's CPU backend runs scatter serially and element-wise loops with few
+  threads, so data parallelism over virtual devices is what uses the cores
+  (docs/performance.md). The number of devices is the largest that divides the
+  batch. Nothing happens when the backend runs already, when an accelerator is
+  used, or when the user has set the number himself (`jax_num_cpu_devices`,
+  `--xla_force_host_platform_device_count`).
+
+  Args:
+    batch_size: Global batch size that the devices will share.
+
+  Returns:
+    The number of CPU devices asked for (0: left alone).
+  """
+  flag = 'xla_force_host_platform_device_count'
+  if flag in os.environ.get('XLA_FLAGS', '') or jax.config.jax_num_cpu_devices > 0:
+    return 0
+  cores = len(os.sched_getaffinity(0))
+  count = max(n for n in range(1, cores + 1) if batch_size % n == 0)
+  try:
+    jax.config.update('jax_num_cpu_devices', count)
+  except RuntimeError:  # JAX's word for: the backend is already running.
+    return 0
+  return count
+
+
+def enable_compilation_cache(folder: str | None) -> None:
+  """Keeps compiled programs in `folder`, so that a second start is quick.
+
+  Args:
+    folder: Where; `~` is expanded. None leaves JAX's own setting.
+  """
+  if folder is None:
+    return
+  jax.config.update('jax_compilation_cache_dir', os.path.expanduser(folder))
+  jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.5)
+  jax.config.update('jax_persistent_cache_min_entry_size_bytes', -1)
+
+
+def process_index() -> int:
+  """Returns this process's number, 0 for the lead."""
+  return jax.process_index()
+
+
+def process_count() -> int:
+  """Returns how many processes train together."""
+  return jax.process_count()
+
+
+def is_lead() -> bool:
+  """Returns whether this process writes files and logs."""
+  return jax.process_index() == 0
+
+
+def local_device_count() -> int:
+  """Returns how many devices this process drives."""
+  return jax.local_device_count()
+
+
+def device_count() -> int:
+  """Returns how many devices all processes drive together."""
+  return jax.device_count()
+
+
+def device_description() -> str:
+  """Returns e.g. '2 x cpu' or '8 x NVIDIA H100', for logs and results."""
+  return f'{jax.device_count()} x {jax.devices()[0].device_kind}'
+
+
+def check_divisible(batch_size: int) -> None:
+  """Checks that a batch can be shared equally by all devices.
+
+  Raises:
+    ConfigError: It cannot; names the nearest sizes that can.
+  """
+  count = jax.device_count()
+  if batch_size < count or batch_size % count:
+    lower = batch_size // count * count
+    fits = ' or '.join(str(n) for n in (lower, lower + count) if n > 0)
+    raise errors.ConfigError(
+        f'Config.batch_size = {batch_size} is not divisible by the {count} '
+        f'devices; use {fits}, or another number of devices.'
+    )
+
+
+def pmap_step(
+    fn: Callable[..., Any], *, donate_state: bool
+) -> Callable[..., Any]:
+  """Runs `fn` on every device; all arguments carry a leading device axis.
+
+  Args:
+    fn: A function of one device's share; may use `pmean` and `ray_offset`.
+    donate_state: Let the output reuse the memory of the first argument.
+
+  Returns:
+    The parallel function.
+  """
+  donate = (0,) if donate_state else ()
+  return jax.pmap(fn, axis_name=AXIS, donate_argnums=donate)
+
+
+def pmean(tree: T) -> T:
+  """Averages a tree over all devices; only inside `pmap_step`."""
+  return jax.lax.pmean(tree, AXIS)
+
+
+def ray_offset(rays_per_device: int) -> jax.Array:
+  """Returns the global index of this device's first ray (inside a step)."""
+  return jax.lax.axis_index(AXIS) * rays_per_device
+
+
+def replicate(tree: T) -> T:
+  """Copies a tree to every local device, adding the leading device axis."""
+  return flax.jax_utils.replicate(tree, axis_name=AXIS)
+
+
+def unreplicate(tree: T) -> T:
+  """Returns the first local device's copy of a replicated tree, on the host."""
+  return jax.tree.map(
+      lambda x: np.asarray(x.addressable_shards[0].data)[0], tree
+  )
+
+
+def first_shard(tree: T) -> T:
+  """Returns the first local device's copy, left on the device.
+
+  No transfer and no waiting: the arrays may still be in flight. They keep
+  their leading axis of 1.
+  """
+  return jax.tree.map(lambda x: x.addressable_shards[0].data, tree)
+
+
+def shard(tree: T) -> T:
+  """Splits the leading axis [B, ...] of host arrays to [D, B / D, ...].
+
+  Raises:
+    ConfigError: The leading axis is not divisible by the local devices; pmap
+      itself would silently use fewer devices.
+  """
+  count = jax.local_device_count()
+
+  def split(x):
+    if x.shape[0] % count:
+      raise errors.ConfigError(
+          f'A batch of {x.shape[0]} cannot be shared by {count} devices '
+          '(gin: Config.batch_size, Config.patch_size).'
+      )
+    return x.reshape((count, x.shape[0] // count) + x.shape[1:])
+
+  return jax.tree.map(split, tree)
+
+
+def unshard(tree: T, keep: int | None = None) -> T:
+  """Merges [D, b, ...] device arrays to host arrays [D * b, ...].
+
+  Args:
+    tree: Outputs of a parallel function, of this process's devices.
+    keep: How many leading entries to keep; None keeps all.
+
+  Returns:
+    The tree with numpy leaves.
+  """
+
+  def merge(x):
+    x = np.asarray(x)
+    return x.reshape((-1,) + x.shape[2:])[:keep]
+
+  return jax.tree.map(merge, tree)
+
+
+def prefetch_to_device(
+    batches: Iterable[T], size: int = 2
+) -> Iterator[T]:
+  """Moves sharded host batches to the devices, `size` of them ahead."""
+  return flax.jax_utils.prefetch_to_device(
+      iter(batches), size, axis_name=AXIS
+  )
+
+
+def host(tree: T) -> T:
+  """Waits for a tree of device arrays and returns it as numpy arrays."""
+  return jax.device_get(tree)
+
+
+def fold_in_indices(key: jax.Array, indices: jax.Array) -> jax.Array:
+  """Returns one key per index: a function of (key, index) alone."""
+  return jax.vmap(lambda i: jax.random.fold_in(key, i))(
+      jnp.asarray(indices, jnp.uint32)
+  )
