@@ -12,7 +12,7 @@ from multinerf.data import images, png16
 
 
 def _generator(seed=0):
-  return np.random.default_generator(seed)
+  return np.random.default_rng(seed)
 
 
 def _chunk(kind, body):
