@@ -41,7 +41,10 @@ def configure_cpu_devices(batch_size: int) -> int:
     The number of CPU devices asked for (0: left alone).
   """
   flag = 'xla_force_host_platform_device_count'
-  if flag in os.environ.get('XLA_FLAGS', '') or jax.config.jax_num_cpu_devices > 0:
+  if (
+    flag in os.environ.get('XLA_FLAGS', '')
+    or jax.config.jax_num_cpu_devices > 0
+  ):
     return 0
   cores = len(os.sched_getaffinity(0))
   count = max(n for n in range(1, cores + 1) if batch_size % n == 0)
@@ -106,13 +109,13 @@ def check_divisible(batch_size: int) -> None:
     lower = batch_size // count * count
     fits = ' or '.join(str(n) for n in (lower, lower + count) if n > 0)
     raise errors.ConfigError(
-        f'Config.batch_size = {batch_size} is not divisible by the {count} '
-        f'devices; use {fits}, or another number of devices.'
+      f'Config.batch_size = {batch_size} is not divisible by the {count} '
+      f'devices; use {fits}, or another number of devices.'
     )
 
 
 def pmap_step(
-    fn: Callable[..., Any], *, donate_state: bool
+  fn: Callable[..., Any], *, donate_state: bool
 ) -> Callable[..., Any]:
   """Runs `fn` on every device; all arguments carry a leading device axis.
 
@@ -145,7 +148,7 @@ def replicate(tree: T) -> T:
 def unreplicate(tree: T) -> T:
   """Returns the first local device's copy of a replicated tree, on the host."""
   return jax.tree.map(
-      lambda x: np.asarray(x.addressable_shards[0].data)[0], tree
+    lambda x: np.asarray(x.addressable_shards[0].data)[0], tree
   )
 
 
@@ -170,8 +173,8 @@ def shard(tree: T) -> T:
   def split(x):
     if x.shape[0] % count:
       raise errors.ConfigError(
-          f'A batch of {x.shape[0]} cannot be shared by {count} devices '
-          '(gin: Config.batch_size, Config.patch_size).'
+        f'A batch of {x.shape[0]} cannot be shared by {count} devices '
+        '(gin: Config.batch_size, Config.patch_size).'
       )
     return x.reshape((count, x.shape[0] // count) + x.shape[1:])
 
@@ -196,13 +199,9 @@ def unshard(tree: T, keep: int | None = None) -> T:
   return jax.tree.map(merge, tree)
 
 
-def prefetch_to_device(
-    batches: Iterable[T], size: int = 2
-) -> Iterator[T]:
+def prefetch_to_device(batches: Iterable[T], size: int = 2) -> Iterator[T]:
   """Moves sharded host batches to the devices, `size` of them ahead."""
-  return flax.jax_utils.prefetch_to_device(
-      iter(batches), size, axis_name=AXIS
-  )
+  return flax.jax_utils.prefetch_to_device(iter(batches), size, axis_name=AXIS)
 
 
 def host(tree: T) -> T:
@@ -213,5 +212,5 @@ def host(tree: T) -> T:
 def fold_in_indices(key: jax.Array, indices: jax.Array) -> jax.Array:
   """Returns one key per index: a function of (key, index) alone."""
   return jax.vmap(lambda i: jax.random.fold_in(key, i))(
-      jnp.asarray(indices, jnp.uint32)
+    jnp.asarray(indices, jnp.uint32)
   )

@@ -1,1 +1,7 @@
 """L3: radiance fields as linen modules; the only home of flax.linen."""
+
+from multinerf.models.encodings import HashEncoding
+from multinerf.models.mlp import NerfMLP, PropMLP
+from multinerf.models.model import Model
+
+__all__ = ['HashEncoding', 'Model', 'NerfMLP', 'PropMLP']

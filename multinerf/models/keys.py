@@ -24,21 +24,21 @@ def _draw(sample, keys, shape):
 
 
 def uniform(
-    keys: Key[Array, '*batch'], shape: tuple[int, ...]
+  keys: Key[Array, '*batch'], shape: tuple[int, ...]
 ) -> Float[Array, '...']:
   """Uniform numbers in [0, 1), [*batch, *shape]."""
   return _draw(jax.random.uniform, keys, shape)
 
 
 def normal(
-    keys: Key[Array, '*batch'], shape: tuple[int, ...]
+  keys: Key[Array, '*batch'], shape: tuple[int, ...]
 ) -> Float[Array, '...']:
   """Standard normal numbers, [*batch, *shape]."""
   return _draw(jax.random.normal, keys, shape)
 
 
 def perturb(
-    keys: Key[Array, '*batch'] | None, x: Float[Array, '*shape'], std: float
+  keys: Key[Array, '*batch'] | None, x: Float[Array, '*shape'], std: float
 ) -> Float[Array, '*shape']:
   """Adds noise of standard deviation `std`; nothing without keys or std."""
   if keys is None or std <= 0:

@@ -32,7 +32,7 @@ def is_dense(size: int, table_size: int) -> bool:
 
 
 def grid_sizes(
-    min_size: int, max_size: int, supersample: float
+  min_size: int, max_size: int, supersample: float
 ) -> tuple[int, ...]:
   """Geometric sequence of resolutions, `supersample` of them per octave.
 
@@ -51,9 +51,9 @@ def grid_sizes(
   whole = round(count)
   if abs(count - whole) > 1e-4:
     raise ValueError(
-        f'scale_supersample * log2(max_grid_size / min_grid_size) = '
-        f'{count - 1:.4f} must be whole (sizes {min_size} to '
-        f'{max_size}, scale_supersample {supersample}).'
+      f'scale_supersample * log2(max_grid_size / min_grid_size) = '
+      f'{count - 1:.4f} must be whole (sizes {min_size} to '
+      f'{max_size}, scale_supersample {supersample}).'
     )
   ratio = max_size / min_size
   steps = max(whole - 1, 1)
@@ -61,7 +61,7 @@ def grid_sizes(
 
 
 def corner_index(
-    cell: Int[Array, '*batch 3'], size: int, table_size: int
+  cell: Int[Array, '*batch 3'], size: int, table_size: int
 ) -> UInt32[Array, '*batch']:
   """Row of the table that holds a cell's value.
 
@@ -98,8 +98,8 @@ def _corners(x, size, table_size):
       mask = jnp.all((cell >= 0) & (cell < size), axis=-1).astype(x.dtype)
       cell = jnp.clip(cell, 0, size - 1)
     sides = [
-        frac[..., i] if upper else 1 - frac[..., i]
-        for i, upper in enumerate(corner)
+      frac[..., i] if upper else 1 - frac[..., i]
+      for i, upper in enumerate(corner)
     ]
     yield corner_index(cell, size, table_size), corner, sides, mask
 
@@ -116,11 +116,11 @@ def _forward_level(table, x, size, table_size):
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def _lookup(tables, x, sizes, table_size):
   return jnp.concatenate(
-      [
-          _forward_level(table, x, size, table_size)
-          for table, size in zip(tables, sizes, strict=True)
-      ],
-      axis=-1,
+    [
+      _forward_level(table, x, size, table_size)
+      for table, size in zip(tables, sizes, strict=True)
+    ],
+    axis=-1,
   )
 
 
@@ -134,9 +134,9 @@ def _position_gradient(table, x, cotangent, size, table_size):
   for row, corner, sides, mask in _corners(x, size, table_size):
     value = mask * jnp.sum(table[row] * cotangent, axis=-1)
     slopes = (
-        sides[1] * sides[2] * (size if corner[0] else -size),
-        sides[0] * sides[2] * (size if corner[1] else -size),
-        sides[0] * sides[1] * (size if corner[2] else -size),
+      sides[1] * sides[2] * (size if corner[0] else -size),
+      sides[0] * sides[2] * (size if corner[1] else -size),
+      sides[0] * sides[1] * (size if corner[2] else -size),
     )
     grad = grad + value[..., None] * jnp.stack(slopes, axis=-1)
   return grad
@@ -164,11 +164,11 @@ _lookup.defvjp(_lookup_fwd, _lookup_bwd)
 
 
 def lookup(
-    tables: Sequence[Float[Array, '_ f']],
-    x: Float[Array, '*batch 3'],
-    *,
-    sizes: Sequence[int],
-    table_size: int,
+  tables: Sequence[Float[Array, '_ f']],
+  x: Float[Array, '*batch 3'],
+  *,
+  sizes: Sequence[int],
+  table_size: int,
 ) -> Float[Array, '*batch lf']:
   """Interpolates every level of a multi-resolution grid at `x`.
 

@@ -1,0 +1,122 @@
+"""What a loss sees, the options of all losses, and how they are put together.
+
+A *data loss* compares colours: `(pred, target, LossConfig) -> [..., 3]`,
+chosen by `Config.data_loss_type`. A *regulariser* is any other term:
+`(LossInputs, LossConfig) -> scalar`, with a predicate that says whether the
+options switch it on; one that is off never enters the program.
+
+To add one, register it in a new file (`@DATA_LOSSES.register('name')`,
+`register_regularizer`), and `import` that file from gin.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import flax.struct
+from jaxtyping import Array, Float
+
+from multinerf import registry, types
+
+
+@dataclasses.dataclass(frozen=True)
+class LossConfig:
+  """The options of the losses; names and defaults as in `Config`."""
+
+  data_loss_type: str = 'charb'
+  charb_padding: float = 0.001
+  data_loss_mult: float = 1.0
+  data_coarse_loss_mult: float = 0.0
+  disable_multiscale_loss: bool = False
+  interlevel_loss_mult: float = 1.0
+  distortion_loss_mult: float = 0.01
+  orientation_loss_mult: float = 0.0
+  orientation_coarse_loss_mult: float = 0.0
+  orientation_loss_target: str = 'normals_pred'
+  predicted_normal_loss_mult: float = 0.0
+  predicted_normal_coarse_loss_mult: float = 0.0
+  weight_decay_mults: Mapping[str, float] = dataclasses.field(
+    default_factory=dict
+  )
+  compute_disp_metrics: bool = False
+  compute_normal_metrics: bool = False
+
+
+@flax.struct.dataclass
+class LossInputs:
+  """One device's share of a batch, as rendered.
+
+  Attributes:
+    rays: The rays.
+    rgb: [..., 3] true colours over white.
+    lossmult: [..., 3] weight of each value, scaled so that its mean over all
+      devices is 1. A plain mean of `lossmult * loss` is then the weighted mean
+      of the whole batch however the batch is spread (upstream normalised per
+      device, which made the result depend on their number).
+    renderings, levels: One each per sampling level, coarsest first.
+    params: The parameter tree below 'params'.
+    disps, normals, alphas: Ground truth where the data set has it, or None.
+  """
+
+  rays: types.Rays
+  rgb: Float[Array, '*batch 3']
+  lossmult: Float[Array, '*batch 3']
+  renderings: tuple
+  levels: tuple
+  params: Any
+  disps: Any = None
+  normals: Any = None
+  alphas: Any = None
+
+
+DataLoss = Callable[[Any, Any, LossConfig], Any]
+DATA_LOSSES: registry.Registry[DataLoss] = registry.Registry(
+  'data loss', 'Config.data_loss_type'
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Regularizer:
+  """A term of the loss beside the data term.
+
+  Attributes:
+    fn: (inputs, cfg) -> scalar, already multiplied by its weight.
+    is_active: Whether the options switch it on.
+  """
+
+  fn: Callable[[LossInputs, LossConfig], Any]
+  is_active: Callable[[LossConfig], bool]
+
+
+REGULARIZERS: registry.Registry[Regularizer] = registry.Registry(
+  'regularizer', 'the option named like it'
+)
+
+
+def register_regularizer(
+  name: str, is_active: Callable[[LossConfig], bool]
+) -> Callable[..., Any]:
+  """Decorator: registers `(inputs, cfg) -> scalar` as the term `name`.
+
+  Args:
+    name: Key in stats['losses'] and in TensorBoard tags.
+    is_active: Whether the options switch the term on.
+  """
+
+  def add(fn):
+    REGULARIZERS.register(name)(Regularizer(fn, is_active))
+    return fn
+
+  return add
+
+
+def active_regularizers(
+  cfg: LossConfig,
+) -> dict[str, Callable[[LossInputs], Any]]:
+  """Returns the regularisers that `cfg` switches on, by name."""
+  active = {}
+  for name in REGULARIZERS.names():
+    term = REGULARIZERS.get(name)
+    if term.is_active(cfg):
+      active[name] = lambda inputs, fn=term.fn: fn(inputs, cfg)
+  return active

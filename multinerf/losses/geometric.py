@@ -1,0 +1,115 @@
+"""Losses on where the weight along a ray sits, and on normals."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from multinerf import errors
+from multinerf.losses import base
+from multinerf.ops import stepfun
+
+
+@base.register_regularizer(
+  'interlevel', lambda cfg: cfg.interlevel_loss_mult > 0
+)
+def interlevel(
+  inputs: base.LossInputs, cfg: base.LossConfig
+) -> Float[Array, '']:
+  """Proposals must cover the last level's weights.
+
+  mip-NeRF 360 (arXiv:2111.12077, Eq. 13); gradients reach the proposals only.
+  """
+  *proposals, last = inputs.levels
+  s = jax.lax.stop_gradient(last.sdist)
+  w = jax.lax.stop_gradient(last.weights)
+  total = sum(
+    jnp.mean(stepfun.lossfun_outer(s, w, level.sdist, level.weights))
+    for level in proposals
+  )
+  return cfg.interlevel_loss_mult * jnp.asarray(total)
+
+
+@base.register_regularizer(
+  'distortion', lambda cfg: cfg.distortion_loss_mult > 0
+)
+def distortion(
+  inputs: base.LossInputs, cfg: base.LossConfig
+) -> Float[Array, '']:
+  """Weight gathers in few, short intervals (mip-NeRF 360, Eq. 15)."""
+  last = inputs.levels[-1]
+  loss = stepfun.lossfun_distortion(last.sdist, last.weights)
+  return cfg.distortion_loss_mult * jnp.mean(loss)
+
+
+def _per_level(inputs, coarse_mult, mult):
+  """(level, weight) of all levels whose weight is not 0."""
+  last = len(inputs.levels) - 1
+  for i, level in enumerate(inputs.levels):
+    weight = mult if i == last else coarse_mult
+    if weight > 0:
+      yield level, weight
+
+
+@base.register_regularizer(
+  'orientation',
+  lambda cfg: (
+    cfg.orientation_loss_mult > 0 or cfg.orientation_coarse_loss_mult > 0
+  ),
+)
+def orientation(
+  inputs: base.LossInputs, cfg: base.LossConfig
+) -> Float[Array, '']:
+  """Visible normals must face the camera (Ref-NeRF, arXiv:2112.03907, Eq. 11).
+
+  Raises:
+    ConfigError: The field has no such normals.
+  """
+  view = -inputs.rays.viewdirs[..., None, :]  # from the surface to the eye
+  total = 0.0
+  for level, weight in _per_level(
+    inputs, cfg.orientation_coarse_loss_mult, cfg.orientation_loss_mult
+  ):
+    normals = getattr(level.field, cfg.orientation_loss_target)
+    if normals is None:
+      raise errors.ConfigError(
+        'Config.orientation_loss_mult > 0 needs '
+        f'{cfg.orientation_loss_target!r}, which the field does not make; '
+        'set NerfMLP.enable_pred_normals (or disable_density_normals = False).'
+      )
+    facing_away = jnp.minimum(0.0, jnp.sum(normals * view, axis=-1))
+    per_ray = jnp.sum(level.weights * facing_away**2, axis=-1)
+    total += weight * jnp.mean(per_ray)
+  return jnp.asarray(total)
+
+
+@base.register_regularizer(
+  'predicted_normals',
+  lambda cfg: (
+    cfg.predicted_normal_loss_mult > 0
+    or cfg.predicted_normal_coarse_loss_mult > 0
+  ),
+)
+def predicted_normals(
+  inputs: base.LossInputs, cfg: base.LossConfig
+) -> Float[Array, '']:
+  """Ties predicted to density normals (Ref-NeRF, Eq. 12); both get gradients.
+
+  Raises:
+    ConfigError: The field makes only one kind of normals, or none.
+  """
+  total = 0.0
+  for level, weight in _per_level(
+    inputs,
+    cfg.predicted_normal_coarse_loss_mult,
+    cfg.predicted_normal_loss_mult,
+  ):
+    normals, predicted = level.field.normals, level.field.normals_pred
+    if normals is None or predicted is None:
+      raise errors.ConfigError(
+        'Config.predicted_normal_loss_mult > 0 needs both normals: set '
+        'NerfMLP.enable_pred_normals = True and disable_density_normals = '
+        'False.'
+      )
+    mismatch = 1.0 - jnp.sum(normals * predicted, axis=-1)
+    total += weight * jnp.mean(jnp.sum(level.weights * mismatch, axis=-1))
+  return jnp.asarray(total)
