@@ -15,59 +15,59 @@ CHECKOUT = pathlib.Path(__file__).resolve().parent.parent
 MAX_FILE_LINES, MAX_FUNCTION_LINES = 400, 70
 
 LAYERS = {
-    'types': 0,
-    'errors': 0,
-    'registry': 0,
-    'ops': 1,
-    'parallel': 1,
-    'cameras': 2,
-    'models': 3,
-    'losses': 3,
-    'data': 3,
-    'training': 4,
-    'evaluation': 4,
-    'config': 5,
-    'app': 6,
+  'types': 0,
+  'errors': 0,
+  'registry': 0,
+  'ops': 1,
+  'parallel': 1,
+  'cameras': 2,
+  'models': 3,
+  'losses': 3,
+  'data': 3,
+  'training': 4,
+  'evaluation': 4,
+  'config': 5,
+  'app': 6,
 }
 SCRIPTS_LAYER = 7  # train.py, eval.py, render.py, benchmarks/
 
 DEVICE_CALLS = (
-    r'jax\.(pmap|shard_map|distributed|sharding|process_\w+|host_\w+'
-    r'|devices|local_devices|device_count|local_device_count'
-    r'|device_put_replicated|device_put_sharded'
-    r'|experimental\.(multihost_utils|shard_map|mesh_utils)'
-    r'|lax\.(psum\w*|pmean|pmax|pmin|ppermute|pshuffle|pswapaxes|axis_index'
-    r'|axis_size|all_gather|all_to_all))|flax\.jax_utils'
+  r'jax\.(pmap|shard_map|distributed|sharding|process_\w+|host_\w+'
+  r'|devices|local_devices|device_count|local_device_count'
+  r'|device_put_replicated|device_put_sharded'
+  r'|experimental\.(multihost_utils|shard_map|mesh_utils)'
+  r'|lax\.(psum\w*|pmean|pmax|pmin|ppermute|pshuffle|pswapaxes|axis_index'
+  r'|axis_size|all_gather|all_to_all))|flax\.jax_utils'
 )
 # (full dotted name, where it may be used, why nowhere else).
 NAME_RULES = tuple(
-    (re.compile(rf'({name})(\.|$)'), re.compile(where), why)
-    for name, where, why in [
-        ('gin', r'multinerf/config/', 'gin is for config/ only'),
-        (r'flax\.linen', r'multinerf/models/', 'linen is for models/ only'),
-        (
-            r'tensorboardX|tensorboard|flax\.metrics',
-            r'multinerf/training/writer\.py',
-            'TensorBoard is for training/writer.py only',
-        ),
-        (DEVICE_CALLS, r'multinerf/parallel\.py', 'belongs to parallel.py'),
-        (
-            r'numpy\.random\.(?!(Generator|BitGenerator|Philox|PCG64'
-            r'|SeedSequence|default_rng)(\.|$))\w+|random\.\w+',
-            r'$^',
-            'hidden random state; use np.random.default_rng',
-        ),
-        (
-            r'builtins\.print',
-            r'multinerf/training/console\.py|multinerf/app/',
-            'print is for training/console.py and app/ only',
-        ),
-        (
-            r'tensorflow|torch|cv2|shared|internal|camp_zipnerf',
-            r'$^',
-            'not a dependency of this package',
-        ),
-    ]
+  (re.compile(rf'({name})(\.|$)'), re.compile(where), why)
+  for name, where, why in [
+    ('gin', r'multinerf/config/', 'gin is for config/ only'),
+    (r'flax\.linen', r'multinerf/models/', 'linen is for models/ only'),
+    (
+      r'tensorboardX|tensorboard|flax\.metrics',
+      r'multinerf/training/writer\.py',
+      'TensorBoard is for training/writer.py only',
+    ),
+    (DEVICE_CALLS, r'multinerf/parallel\.py', 'belongs to parallel.py'),
+    (
+      r'numpy\.random\.(?!(Generator|BitGenerator|Philox|PCG64'
+      r'|SeedSequence|default_rng)(\.|$))\w+|random\.\w+',
+      r'$^',
+      'hidden random state; use np.random.default_rng',
+    ),
+    (
+      r'builtins\.print',
+      r'multinerf/training/console\.py|multinerf/app/',
+      'print is for training/console.py and app/ only',
+    ),
+    (
+      r'tensorflow|torch|cv2|shared|internal|camp_zipnerf',
+      r'$^',
+      'not a dependency of this package',
+    ),
+  ]
 )
 
 
@@ -124,7 +124,7 @@ class Module:
       if isinstance(node, ast.Import):
         for a in node.names:
           aliases[a.asname or a.name.split('.')[0]] = (
-              a.name if a.asname else a.name.split('.')[0]
+            a.name if a.asname else a.name.split('.')[0]
           )
           used.append((a.name, node.lineno))
       elif isinstance(node, ast.ImportFrom):
@@ -176,7 +176,7 @@ def check_layers(modules: list[Module]) -> list[str]:
       elif known[target].layer > m.layer:
         bad.append(f'{where}, a higher layer')
       elif known[target].layer == m.layer and not (
-          known[target].unit == m.unit or m.layer == 0
+        known[target].unit == m.unit or m.layer == 0
       ):
         bad.append(f'{where}, a sibling of the same layer')
   return bad
@@ -243,8 +243,8 @@ def check_size_and_docstrings(modules: list[Module]) -> list[str]:
         length = node.end_lineno - node.lineno + 1
         if length > MAX_FUNCTION_LINES:
           bad.append(
-              f'{m.path}:{node.lineno}: {node.name} has {length} lines, more'
-              f' than {MAX_FUNCTION_LINES}'
+            f'{m.path}:{node.lineno}: {node.name} has {length} lines, more'
+            f' than {MAX_FUNCTION_LINES}'
           )
     for node in _public_definitions(m.tree):
       if not ast.get_docstring(node):
@@ -272,65 +272,66 @@ CHECKS = [check_layers, check_cycles, check_names, check_size_and_docstrings]
 def test_the_package_keeps_the_house_rules(check):
   modules = find_modules(CHECKOUT)
   assert {m.unit for m in modules} >= set(LAYERS), 'a layer has no code'
-  assert check(modules) == []
+  bad = check(modules)
+  assert not bad, '\n'.join(bad)
 
 
 PLANTED = [
-    # path, source, what the report says
-    ('ops/a.py', 'from multinerf.cameras import pose', 'a higher layer'),
-    ('ops/a.py', 'import multinerf.cameras.pose as p', 'a higher layer'),
-    ('losses/a.py', 'from multinerf.models import net', 'a sibling'),
-    ('losses/a.py', 'from ..models import net', 'a sibling'),
-    ('ops/a.py', 'from multinerf import parallel', 'a sibling'),
-    ('ops/a.py', 'from multinerf import Trainer', 'public facade'),
-    ('ops/a.py', 'from multinerf.nowhere import x', 'does not exist'),
-    ('viewer/a.py', '', "no layer for 'viewer'"),
-    ('ops/coord.py', 'from multinerf.ops import stepfun', 'import cycle: '),
-    ('app/a.py', 'def _f():\n  import multinerf.types', 'inside a function'),
-    ('app/a.py', 'def _f():\n  from .. import types', 'inside a function'),
-    ('models/a.py', 'import gin', 'gin is for'),
-    ('losses/a.py', 'from flax import linen as nn', 'linen is for'),
-    ('losses/a.py', 'import flax\nx = flax.linen.Dense', 'linen is for'),
-    ('evaluation/a.py', 'import tensorboardX', 'TensorBoard is for'),
-    ('training/a.py', 'import jax\nf = jax.pmap(abs)', 'jax.pmap: belongs'),
-    ('training/a.py', 'from jax import lax\nx = lax.psum', 'jax.lax.psum: b'),
-    ('app/a.py', 'from jax.lax import pmean as m', 'jax.lax.pmean: belongs'),
-    ('app/a.py', 'import jax as j\nn = j.devices()', 'jax.devices: belongs'),
-    ('data/a.py', 'import jax\ni = jax.process_index()', 'process_index: b'),
-    ('data/a.py', 'import jax\ni = jax.local_device_count()', 'device_count'),
-    ('data/a.py', 'import numpy as np\nnp.random.seed(0)', 'random state'),
-    ('data/a.py', 'from numpy import random as r\nr.rand()', 'random state'),
-    ('data/a.py', 'import random\nrandom.random()', 'random state'),
-    ('data/a.py', 'print(1)', 'print is for'),
-    ('data/a.py', 'say = print', 'print is for'),
-    ('data/a.py', 'from shared import golden', 'not a dependency'),
-    ('data/a.py', "P = '../shared/data'", 'workshop folder'),
-    ('data/a.py', 'def f():\n  return 1', 'f has no docstring'),
-    ('data/a.py', 'class C:\n  """C."""\n  def f(self): ...', 'f has no doc'),
-    ('data/a.py', 'x = 1', 'no module docstring'),
-    ('data/a.py', '"""D."""\n' * 401, '401 lines'),
-    ('data/a.py', 'def _f():\n' + '  x = 1\n' * 70, '_f has 71 lines'),
+  # path, source, what the report says
+  ('ops/a.py', 'from multinerf.cameras import pose', 'a higher layer'),
+  ('ops/a.py', 'import multinerf.cameras.pose as p', 'a higher layer'),
+  ('losses/a.py', 'from multinerf.models import net', 'a sibling'),
+  ('losses/a.py', 'from ..models import net', 'a sibling'),
+  ('ops/a.py', 'from multinerf import parallel', 'a sibling'),
+  ('ops/a.py', 'from multinerf import Trainer', 'public facade'),
+  ('ops/a.py', 'from multinerf.nowhere import x', 'does not exist'),
+  ('viewer/a.py', '', "no layer for 'viewer'"),
+  ('ops/coord.py', 'from multinerf.ops import stepfun', 'import cycle: '),
+  ('app/a.py', 'def _f():\n  import multinerf.types', 'inside a function'),
+  ('app/a.py', 'def _f():\n  from .. import types', 'inside a function'),
+  ('models/a.py', 'import gin', 'gin is for'),
+  ('losses/a.py', 'from flax import linen as nn', 'linen is for'),
+  ('losses/a.py', 'import flax\nx = flax.linen.Dense', 'linen is for'),
+  ('evaluation/a.py', 'import tensorboardX', 'TensorBoard is for'),
+  ('training/a.py', 'import jax\nf = jax.pmap(abs)', 'jax.pmap: belongs'),
+  ('training/a.py', 'from jax import lax\nx = lax.psum', 'jax.lax.psum: b'),
+  ('app/a.py', 'from jax.lax import pmean as m', 'jax.lax.pmean: belongs'),
+  ('app/a.py', 'import jax as j\nn = j.devices()', 'jax.devices: belongs'),
+  ('data/a.py', 'import jax\ni = jax.process_index()', 'process_index: b'),
+  ('data/a.py', 'import jax\ni = jax.local_device_count()', 'device_count'),
+  ('data/a.py', 'import numpy as np\nnp.random.seed(0)', 'random state'),
+  ('data/a.py', 'from numpy import random as r\nr.rand()', 'random state'),
+  ('data/a.py', 'import random\nrandom.random()', 'random state'),
+  ('data/a.py', 'print(1)', 'print is for'),
+  ('data/a.py', 'say = print', 'print is for'),
+  ('data/a.py', 'from shared import golden', 'not a dependency'),
+  ('data/a.py', "P = '../shared/data'", 'workshop folder'),
+  ('data/a.py', 'def f():\n  return 1', 'f has no docstring'),
+  ('data/a.py', 'class C:\n  """C."""\n  def f(self): ...', 'f has no doc'),
+  ('data/a.py', 'x = 1', 'no module docstring'),
+  ('data/a.py', '"""D."""\n' * 401, '401 lines'),
+  ('data/a.py', 'def _f():\n' + '  x = 1\n' * 70, '_f has 71 lines'),
 ]
 
 
 def plant(root: pathlib.Path, path: str, source: str) -> list[Module]:
   """A small clean package in `root` with one more file in it."""
   files = {
-      '__init__.py': '"""Facade."""\nfrom multinerf.app import api as Trainer',
-      'types.py': '"""T."""\nfrom multinerf import errors as _',
-      'errors.py': '',
-      'parallel.py': '"""P."""\nimport jax\nN = jax.device_count',
-      'ops/stepfun.py': '"""S."""\nfrom multinerf.ops import coord as _',
-      'ops/coord.py': '"""C."""\nimport numpy as np\nG = np.random.default_rng',
-      'cameras/pose.py': '"""P."""\nfrom multinerf.ops import stepfun as _',
-      'models/net.py': '"""N."""\nimport flax.linen as nn\nM = nn.Module',
-      'losses/base.py': '',
-      'data/base.py': '',
-      'training/writer.py': '"""W."""\nimport tensorboardX as _',
-      'training/console.py': '"""C."""\nprint(1)',
-      'evaluation/base.py': '',
-      'config/base.py': '"""C."""\nimport gin as _',
-      'app/api.py': '"""A."""\nfrom multinerf.training import writer as _',
+    '__init__.py': '"""Facade."""\nfrom multinerf.app import api as Trainer',
+    'types.py': '"""T."""\nfrom multinerf import errors as _',
+    'errors.py': '',
+    'parallel.py': '"""P."""\nimport jax\nN = jax.device_count',
+    'ops/stepfun.py': '"""S."""\nfrom multinerf.ops import coord as _',
+    'ops/coord.py': '"""C."""\nimport numpy as np\nG = np.random.default_rng',
+    'cameras/pose.py': '"""P."""\nfrom multinerf.ops import stepfun as _',
+    'models/net.py': '"""N."""\nimport flax.linen as nn\nM = nn.Module',
+    'losses/base.py': '',
+    'data/base.py': '',
+    'training/writer.py': '"""W."""\nimport tensorboardX as _',
+    'training/console.py': '"""C."""\nprint(1)',
+    'evaluation/base.py': '',
+    'config/base.py': '"""C."""\nimport gin as _',
+    'app/api.py': '"""A."""\nfrom multinerf.training import writer as _',
   }
   for name, text in {**files, path: source}.items():
     file = root / 'multinerf' / name
@@ -353,7 +354,7 @@ def test_checks_catch_a_planted_violation(tmp_path, path, source, message):
 
 
 def test_long_file_of_one_docstring_is_measured_in_lines_not_statements(
-    tmp_path,
+  tmp_path,
 ):
   at_limit = plant(tmp_path, 'data/a.py', '"""A."""\n' + '#\n' * 399)
   assert check_size_and_docstrings(at_limit) == []

@@ -20,24 +20,24 @@ def wheel(tmp_path_factory) -> zipfile.ZipFile:
   """The wheel of this checkout, built without network or build isolation."""
   if tuple(map(int, setuptools.__version__.split('.')[:2])) < (70, 1):
     pytest.skip(
-        f'setuptools {setuptools.__version__} cannot build a wheel by itself; '
-        'install multinerf[test], which asks for 70.1'
+      f'setuptools {setuptools.__version__} cannot build a wheel by itself; '
+      'install multinerf[test], which asks for 70.1'
     )
   # A copy, because building writes build/ and *.egg-info beside setup.py.
   source = tmp_path_factory.mktemp('source')
   for name in ['multinerf', 'gin_configs']:
     shutil.copytree(
-        CHECKOUT / name,
-        source / name,
-        ignore=shutil.ignore_patterns('__pycache__'),
+      CHECKOUT / name,
+      source / name,
+      ignore=shutil.ignore_patterns('__pycache__'),
     )
   for name in ['setup.py', 'pyproject.toml', 'README.md', 'LICENSE']:
     shutil.copy(CHECKOUT / name, source)
   subprocess.run(
-      [sys.executable, '-m', 'pip', 'wheel', '--quiet', '--no-index']
-      + ['--no-deps', '--no-build-isolation', '-w', source / 'out', source],
-      check=True,
-      cwd='/',
+    [sys.executable, '-m', 'pip', 'wheel', '--quiet', '--no-index']
+    + ['--no-deps', '--no-build-isolation', '-w', source / 'out', source],
+    check=True,
+    cwd='/',
   )
   (path,) = (source / 'out').glob('*.whl')
   return zipfile.ZipFile(path)
@@ -53,8 +53,8 @@ def metadata(wheel):
 @pytest.mark.slow
 def test_wheel_holds_every_module_and_every_gin_file(wheel):
   want = {
-      p.relative_to(CHECKOUT).as_posix()
-      for p in (CHECKOUT / 'multinerf').rglob('*.py')
+    p.relative_to(CHECKOUT).as_posix()
+    for p in (CHECKOUT / 'multinerf').rglob('*.py')
   }
   presets = [p.name for p in (CHECKOUT / 'gin_configs').glob('*.gin')]
   assert presets
@@ -88,7 +88,7 @@ def test_metadata_names_python_licence_and_extras(wheel, metadata):
 def test_entry_points_name_functions_that_exist_in_the_wheel(wheel):
   (name,) = [n for n in wheel.namelist() if n.endswith('/entry_points.txt')]
   entries = dict(
-      re.findall(r'^(\S+) = (\S+)$', wheel.read(name).decode(), re.MULTILINE)
+    re.findall(r'^(\S+) = (\S+)$', wheel.read(name).decode(), re.MULTILINE)
   )
   assert set(entries) == {f'multinerf-{x}' for x in ('train', 'eval', 'render')}
   for target in entries.values():
@@ -100,7 +100,7 @@ def test_entry_points_name_functions_that_exist_in_the_wheel(wheel):
 @pytest.mark.slow
 @pytest.mark.parametrize('how', ['checkout', 'wheel'])
 def test_a_preset_is_found_by_bare_name_from_any_directory(
-    wheel, tmp_path, how
+  wheel, tmp_path, how
 ):
   if how == 'wheel':
     wheel.extractall(tmp_path / 'site')
@@ -114,14 +114,14 @@ def test_a_preset_is_found_by_bare_name_from_any_directory(
   # data, naming the folder.
   (tmp_path / 'scene').mkdir()
   run = subprocess.run(
-      [sys.executable, *command, '--gin_configs=blender.gin']
-      + [f"--gin_bindings=Config.data_dir = '{tmp_path}/scene'"]
-      + [f"--gin_bindings=Config.checkpoint_dir = '{tmp_path}/run'"],
-      cwd=where,
-      env={'PYTHONPATH': str(path), 'JAX_PLATFORMS': 'cpu', 'HOME': str(where)},
-      capture_output=True,
-      text=True,
-      timeout=120,
+    [sys.executable, *command, '--gin_configs=blender.gin']
+    + [f"--gin_bindings=Config.data_dir = '{tmp_path}/scene'"]
+    + [f"--gin_bindings=Config.checkpoint_dir = '{tmp_path}/run'"],
+    cwd=where,
+    env={'PYTHONPATH': str(path), 'JAX_PLATFORMS': 'cpu', 'HOME': str(where)},
+    capture_output=True,
+    text=True,
+    timeout=120,
   )
   assert run.returncode != 0
   assert 'transforms_train.json' in run.stderr, run.stderr
@@ -163,18 +163,18 @@ def run_with_fake_python(checkout: pathlib.Path, fake: str):
   (tools / 'python3').write_text(f'#!{shutil.which("bash")}\n{fake}\n')
   (tools / 'python3').chmod(0o755)
   return subprocess.run(
-      ['bash', checkout / 'scripts' / 'test.sh'],
-      cwd='/',
-      env={'PATH': str(tools)},
-      capture_output=True,
-      text=True,
+    ['bash', checkout / 'scripts' / 'test.sh'],
+    cwd='/',
+    env={'PATH': str(tools)},
+    capture_output=True,
+    text=True,
   )
 
 
 def test_an_old_python_is_refused_with_the_version_found(bare_checkout):
   run = run_with_fake_python(
-      bare_checkout,
-      '[[ "$1" == --version ]] && { echo Python 3.9.2; exit; }; exit 1',
+    bare_checkout,
+    '[[ "$1" == --version ]] && { echo Python 3.9.2; exit; }; exit 1',
   )
   assert run.returncode == 1
   assert 'needs Python 3.11 or newer' in run.stderr
@@ -182,10 +182,10 @@ def test_an_old_python_is_refused_with_the_version_found(bare_checkout):
 
 
 def test_a_python_without_venv_is_refused_with_the_package_to_install(
-    bare_checkout,
+  bare_checkout,
 ):
   run = run_with_fake_python(
-      bare_checkout, '[[ "$2" == *version_info* ]] && exit 0; exit 1'
+    bare_checkout, '[[ "$2" == *version_info* ]] && exit 0; exit 1'
   )
   assert run.returncode == 1
   assert 'python3 has no venv module' in run.stderr
