@@ -152,15 +152,6 @@ def unreplicate(tree: T) -> T:
   )
 
 
-def first_shard(tree: T) -> T:
-  """Returns the first local device's copy, left on the device.
-
-  No transfer and no waiting: the arrays may still be in flight. They keep
-  their leading axis of 1.
-  """
-  return jax.tree.map(lambda x: x.addressable_shards[0].data, tree)
-
-
 def shard(tree: T) -> T:
   """Splits the leading axis [B, ...] of host arrays to [D, B / D, ...].
 
@@ -207,6 +198,11 @@ def prefetch_to_device(batches: Iterable[T], size: int = 2) -> Iterator[T]:
 def host(tree: T) -> T:
   """Waits for a tree of device arrays and returns it as numpy arrays."""
   return jax.device_get(tree)
+
+
+def wait(tree: Any) -> None:
+  """Waits until the arrays of a tree are computed."""
+  jax.block_until_ready(tree)
 
 
 def fold_in_indices(key: jax.Array, indices: jax.Array) -> jax.Array:

@@ -1,7 +1,15 @@
 """L3: radiance fields as linen modules; the only home of flax.linen."""
 
+from multinerf.models.build import check_num_images, with_compute_dtype
 from multinerf.models.encodings import HashEncoding
 from multinerf.models.mlp import NerfMLP, PropMLP
 from multinerf.models.model import Model
 
-__all__ = ['HashEncoding', 'Model', 'NerfMLP', 'PropMLP']
+__all__ = [
+  'HashEncoding',
+  'Model',
+  'NerfMLP',
+  'PropMLP',
+  'check_num_images',
+  'with_compute_dtype',
+]

@@ -1,0 +1,81 @@
+"""The loop around the step, and what runs at its side."""
+
+import gc
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from multinerf.training import stats as stats_lib
+
+Advance = Callable[[], tuple[Any, stats_lib.PackedStats]]
+
+
+class Hook(Protocol):
+  """Runs after every step; decides itself whether anything is due."""
+
+  def __call__(
+    self, step: int, state: Any, stats: stats_lib.PackedStats
+  ) -> None:
+    """Sees the replicated state after `step` updates, still on the device.
+
+    The next step takes the state's memory: copy what is needed later.
+    """
+    ...
+
+
+def due(step: int, period: int, *, last: int, first: bool = False) -> bool:
+  """Whether something with this period happens at `step`.
+
+  Args:
+    step: Updates made, >= 1.
+    period: Every how many; <= 0 means never.
+    last: The final step, at which everything periodic happens once more.
+    first: Also at step 1.
+  """
+  if period <= 0:
+    return False
+  return step % period == 0 or step == last or (first and step == 1)
+
+
+def fit(
+  advance: Advance, *, first_step: int, last_step: int, hooks: Sequence[Hook]
+) -> None:
+  """Takes the steps first_step .. last_step and calls the hooks after each.
+
+  Args:
+    advance: Takes one step; returns the new state and its statistics without
+      waiting for them.
+    first_step: Number of the first update, 1 for a fresh start.
+    last_step: Number of the last; nothing happens if it is smaller.
+    hooks: In the order in which they run.
+  """
+  for step in range(first_step, last_step + 1):
+    state, stats = advance()
+    for hook in hooks:
+      hook(step, state, stats)
+
+
+class GarbageCollector:
+  """Collects garbage at its own times instead of in the middle of a step.
+
+  Args:
+    period: Steps between collections; <= 0 leaves Python's own schedule.
+  """
+
+  def __init__(self, period: int):
+    self._period = period
+
+  def __enter__(self) -> 'GarbageCollector':
+    if self._period > 0:
+      gc.disable()
+    return self
+
+  def __exit__(self, *exc_info: Any) -> None:
+    gc.enable()
+
+  def __call__(
+    self, step: int, state: Any, stats: stats_lib.PackedStats
+  ) -> None:
+    """Collects when due."""
+    del state, stats
+    if self._period > 0 and step % self._period == 0:
+      gc.collect()

@@ -1,0 +1,66 @@
+"""What training carries from step to step; everything else is a constant.
+
+With the seed inside, a step is a function of (state, batch), and the batch a
+function of (seed, step): an interrupted run continues as if nothing happened.
+"""
+
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import optax
+
+
+@flax.struct.dataclass
+class TrainState:
+  """The replicated state of training.
+
+  Attributes:
+    step: int32, updates made so far.
+    params: {'params': {network: {layer: ...}}}, as linen's `init` returns it.
+    opt_state: The optimiser's state.
+    seed: uint32 that parameters and all random numbers follow from; changed by
+      a restart of a collapsed field.
+    nonfinite_steps: int32, latest consecutive steps with non-finite gradients.
+  """
+
+  step: Any
+  params: Any
+  opt_state: Any
+  seed: Any
+  nonfinite_steps: Any
+
+
+def create(
+  model: Any, optimizer: optax.GradientTransformation, rays: Any, seed: int
+) -> TrainState:
+  """Initialises parameters and optimiser from the seed alone.
+
+  Args:
+    model: The linen module.
+    optimizer: From `optim.make_optimizer`.
+    rays: A few rays of the shape and fields that training uses.
+    seed: Any 32-bit number.
+  """
+  # fold_in keeps initialisation apart from the steps' keys (fold_in(step)).
+  key = jax.random.fold_in(jax.random.key(seed), 2**32 - 1)
+
+  @jax.jit
+  def init(key, rays):
+    params = {'params': model.init(key, None, rays)['params']}
+    return params, optimizer.init(params)
+
+  params, opt_state = init(key, rays)
+  return TrainState(
+    step=jnp.zeros((), jnp.int32),
+    params=params,
+    opt_state=opt_state,
+    seed=jnp.asarray(seed, jnp.uint32),
+    nonfinite_steps=jnp.zeros((), jnp.int32),
+  )
+
+
+def num_params(state: TrainState) -> int:
+  """How many numbers are being optimised."""
+  return sum(int(x.size) for x in jax.tree.leaves(state.params))

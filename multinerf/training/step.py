@@ -1,0 +1,194 @@
+"""The train step and the render step: pure functions of one device's share."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from multinerf import losses, parallel, types
+from multinerf.cameras import projection
+from multinerf.losses import geometric, photometric
+from multinerf.ops import color
+from multinerf.training import optim, schedules, state
+from multinerf.training import stats as stats_lib
+
+
+@dataclasses.dataclass(frozen=True)
+class StepConfig:
+  """The options of a step that no component below it owns."""
+
+  randomized: bool = True
+  max_steps: int = 250000
+
+
+def ray_keys(
+  seed: jax.Array, step: jax.Array, shape: tuple[int, ...]
+) -> jax.Array:
+  """One key per ray of this device: f(seed, step, global index of the ray)."""
+  count = 1
+  for side in shape:
+    count *= side
+  key = jax.random.fold_in(jax.random.key(seed), step)
+  indices = parallel.ray_offset(count) + jnp.arange(count)
+  return parallel.fold_in_indices(key, indices).reshape(shape)
+
+
+def train_frac(step: jax.Array, max_steps: int) -> jax.Array:
+  """Progress in [0, 1] of the update that follows `step` earlier ones."""
+  return jnp.clip(step / max(max_steps - 1, 1), 0, 1)
+
+
+def _loss_inputs(cfg, rays, batch, renderings, levels, params):
+  """Gathers what losses see; weights are normalised over all devices."""
+  rgb = color.decode_rgb(batch.rgb)
+  weights = jnp.ones_like(rgb)
+  if rays.lossmult is not None and not cfg.disable_multiscale_loss:
+    weights = jnp.broadcast_to(rays.lossmult, rgb.shape).astype(rgb.dtype)
+    weights = weights / parallel.pmean(jnp.mean(weights))
+  return losses.LossInputs(
+    rays=rays,
+    rgb=rgb,
+    lossmult=weights,
+    renderings=tuple(renderings),
+    levels=tuple(levels),
+    params=params['params'],
+    disps=batch.disps,
+    normals=batch.normals,
+    alphas=batch.alphas,
+  )
+
+
+def _norm(leaves):
+  return jnp.sqrt(sum(jnp.sum(x**2) for x in leaves))
+
+
+def _largest(leaves):
+  return jnp.max(jnp.stack([jnp.max(jnp.abs(x)) for x in leaves]))
+
+
+def _update_stats(params, grads, updates):
+  """Norms and maxima of gradients, updates and weights by path."""
+  stats = optim.tree_stats('grad_norms', grads['params'], _norm)
+  stats |= optim.tree_stats('grad_maxes', grads['params'], _largest)
+  stats |= optim.tree_stats('opt_update_norms', updates['params'], _norm)
+  stats |= optim.tree_stats('opt_update_maxes', updates['params'], _largest)
+  squared = lambda leaves: sum(jnp.sum(x**2) for x in leaves)
+  return stats | optim.tree_stats('weight_l2s', params['params'], squared)
+
+
+def _color_spread(rgb):
+  """Variance of the true colours over the whole batch (all channels alike).
+
+  What a field that says the same everywhere would be wrong by: the collapse
+  guard compares the loss with it.
+  """
+  mean = parallel.pmean(jnp.mean(rgb, axis=range(rgb.ndim - 1)))
+  return parallel.pmean(jnp.mean((rgb - mean) ** 2))
+
+
+def make_train_step(
+  model: Any,
+  optimizer: optax.GradientTransformation,
+  loss_cfg: losses.LossConfig,
+  optim_cfg: optim.OptimConfig,
+  cfg: StepConfig,
+) -> Callable[..., Any]:
+  """Builds the step `(state, batch, cameras) -> (state, stats)` of one device.
+
+  Args:
+    model: The linen module.
+    optimizer: From `optim.make_optimizer`.
+    loss_cfg: Which losses, and their weights.
+    optim_cfg: For the reported learning rate.
+    cfg: Randomisation and length of training.
+
+  Returns:
+    A function to be run by `parallel.pmap_step`; stats are `PackedStats`,
+    equal on all devices.
+  """
+  terms = losses.active_regularizers(loss_cfg)
+  geometry = loss_cfg.compute_disp_metrics or loss_cfg.compute_normal_metrics
+  schedule = schedules.make_schedule(optim_cfg)
+
+  def loss_fn(params, keys, rays, batch, frac):
+    renderings, levels = model.apply(
+      params,
+      keys,
+      rays,
+      train_frac=frac,
+      compute_extras=geometry,
+      zero_glo=False,
+    )
+    inputs = _loss_inputs(loss_cfg, rays, batch, renderings, levels, params)
+    data, stats = photometric.data_loss(inputs, loss_cfg)
+    stats |= geometric.geometry_stats(inputs, loss_cfg)
+    parts = {'data': data}
+    parts |= {name: term(inputs) for name, term in terms.items()}
+    loss = sum(parts.values())
+    stats |= {f'losses/{name}': value for name, value in parts.items()}
+    stats |= {
+      'loss': loss,
+      'acc': jnp.mean(jnp.sum(levels[-1].weights, axis=-1)),
+    }
+    return loss, (stats, inputs.rgb)
+
+  def step_fn(train_state: state.TrainState, batch: types.Batch, cameras):
+    rays = batch.rays
+    if rays is None:
+      rays = projection.cast_ray_batch(cameras, batch.pixels)
+    keys = None
+    if cfg.randomized:
+      shape = rays.origins.shape[:-1]
+      keys = ray_keys(train_state.seed, train_state.step, shape)
+    frac = train_frac(train_state.step, cfg.max_steps)
+    grads, (stats, rgb) = jax.grad(loss_fn, has_aux=True)(
+      train_state.params, keys, rays, batch, frac
+    )
+    grads, stats = parallel.pmean((grads, stats))
+    stats['psnrs'] = color.mse_to_psnr(stats['mses'])
+    stats['psnr'] = stats['psnrs'][-1]
+    stats['color_spread'] = _color_spread(rgb)
+    finite, bad = optim.zero_nonfinite(grads)
+    updates, opt_state = optimizer.update(
+      finite, train_state.opt_state, train_state.params
+    )
+    stats |= _update_stats(train_state.params, grads, updates)
+    stats['nonfinite_grads'] = bad
+    run = jnp.where(bad > 0, train_state.nonfinite_steps + 1, 0)
+    stats['nonfinite_steps'] = run
+    stats['learning_rate'] = schedule(train_state.step + 1)
+    return (
+      train_state.replace(
+        step=train_state.step + 1,
+        params=optax.apply_updates(train_state.params, updates),
+        opt_state=opt_state,
+        nonfinite_steps=run,
+      ),
+      stats_lib.pack(stats),
+    )
+
+  return step_fn
+
+
+def make_render_step(model: Any) -> Callable[..., Any]:
+  """Builds `(params, pixels, cameras, frac) -> Rendering` of one device.
+
+  Deterministic, last level only, appearance code zero.
+  """
+
+  def render_fn(params, pixels, cameras, frac):
+    rays = projection.cast_ray_batch(cameras, pixels)
+    renderings, _ = model.apply(
+      params,
+      None,
+      rays,
+      train_frac=frac,
+      compute_extras=True,
+      zero_glo=True,
+    )
+    return renderings[-1]
+
+  return render_fn
