@@ -14,7 +14,7 @@ os.environ['XLA_FLAGS'] = (
 import jaxtyping  # noqa: E402
 
 # Shapes in annotations are checked while tests run, and cost users nothing.
-_hook = jaxtyping.install_import_hook('multinerf', 'beartype.beartype')
+_hook = jaxtyping.install_import_hook('multinerf', 'numeric_tower.check')
 _hook.__enter__()
 
 import jax  # noqa: E402
