@@ -1,0 +1,91 @@
+"""The documentation names what exists, and its examples run."""
+
+import dataclasses
+import json
+import pathlib
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from multinerf import losses
+from multinerf.config import schema
+from multinerf.data import base, images
+from multinerf.training import schedules
+
+CHECKOUT = pathlib.Path(__file__).resolve().parent.parent
+PAGES = sorted([*CHECKOUT.glob('*.md'), *CHECKOUT.glob('docs/*.md')])
+TEXT = {p.relative_to(CHECKOUT).as_posix(): p.read_text() for p in PAGES}
+
+
+@pytest.mark.parametrize('page', TEXT)
+def test_every_option_a_page_names_exists(page):
+  named = set(re.findall(r'\bConfig\.([a-z]\w*)', TEXT[page]))
+  known = {f.name for f in dataclasses.fields(schema.Config)}
+  assert named - known == set()
+
+
+@pytest.mark.parametrize('page', TEXT)
+def test_every_file_a_page_links_or_names_exists(page):
+  text = TEXT[page]
+  here = (CHECKOUT / page).parent
+  links = [here / x for x in re.findall(r'\]\(([^)#:]+)\)', text)]
+  # `path/with/slash.ext` in backquotes is a file of the checkout.
+  named = re.findall(r'`((?:multinerf|scripts|tests|docs)/[\w./]+)`', text)
+  presets = re.findall(r'\b(\w+\.gin)\b', text)
+  invented = {'config.gin', 'operative_config.gin', 'mine.gin'}
+  paths = links + [CHECKOUT / x for x in named]
+  paths += [CHECKOUT / 'gin_configs' / x for x in set(presets) - invented]
+  assert [str(p) for p in paths if not p.exists()] == []
+
+
+@pytest.fixture(scope='module')
+def plugins():
+  """What the Python examples of the architecture page define."""
+  registries = [base.SCENES, losses.DATA_LOSSES, losses.REGULARIZERS]
+  registries.append(schedules.SCHEDULES)
+  before = [dict(r._entries) for r in registries]
+  namespace = {'__name__': 'my_plugins'}
+  for block in re.findall(
+    r'```python\n(.*?)```', TEXT['docs/architecture.md'], re.DOTALL
+  ):
+    exec(compile(block, 'docs/architecture.md', 'exec'), namespace)
+  yield namespace
+  for registry, entries in zip(registries, before, strict=True):
+    registry._entries.clear()
+    registry._entries.update(entries)
+
+
+def test_the_example_loader_loads_a_scene_that_passes_the_checks(
+  plugins, tmp_path
+):
+  pose = np.eye(4)[:3] + np.array([0, 0, 0, 4]) * np.eye(3)[:, 2:]
+  index = {'focal': 5.0, 'names': ['a.png'], 'camtoworlds': [pose.tolist()]}
+  (tmp_path / 'train.json').write_text(json.dumps(index))
+  images.write_png(tmp_path / 'a.png', np.full((4, 6, 3), 7, np.uint8))
+  cfg = base.DataConfig(dataset_loader='my_format', data_dir=str(tmp_path))
+  scene = base.load_scene(cfg, 'train')
+  np.testing.assert_array_equal(scene.images.image(0), np.full((4, 6, 3), 7))
+
+
+def test_the_example_losses_are_chosen_by_name_and_by_predicate(plugins):
+  cfg = losses.LossConfig(data_loss_type='huber')
+  value = losses.DATA_LOSSES.get('huber')(jnp.full(3, 0.1), jnp.zeros(3), cfg)
+  np.testing.assert_allclose(value, 0.05, rtol=1e-5)  # float32 rounding
+  assert 'opacity' in losses.active_regularizers(cfg)
+
+
+def test_the_example_schedule_is_chosen_by_name(plugins):
+  cfg = schedules.ScheduleConfig(lr_schedule='halving', max_steps=100)
+  schedule = schedules.make_schedule(cfg)
+  assert schedule(0) == cfg.lr_init and schedule(25) == cfg.lr_init / 4
+
+
+def test_the_example_field_gives_density_and_colour(plugins):
+  field, means = plugins['Blob'](), jnp.zeros((2, 5, 3))
+  covs = jnp.zeros((2, 5, 3, 3))
+  output, _ = field.init_with_output(jax.random.key(0), None, means, covs)
+  assert output.density.shape == (2, 5) and output.rgb.shape == (2, 5, 3)
+  assert np.all(output.density > 0)
