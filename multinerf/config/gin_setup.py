@@ -1,0 +1,166 @@
+"""Gin files and bindings -> plain values. The door to everything gin.
+
+Gin's own front end skips or misreports most mistakes, so we walk the
+statements ourselves: `gin_files` finds files, `gin_reader` remembers where each
+binding stands and checks it, `gin_values` replaces every `@reference` by the
+bare function with its bindings applied, `gin_operative` writes the outcome
+down. What leaves here, a `Setup`, no longer depends on gin's global state.
+"""
+
+import dataclasses
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import gin
+
+from multinerf import errors, models
+from multinerf.config import (
+  externals,
+  gin_operative,
+  gin_reader,
+  gin_values,
+  schema,
+)
+
+MODEL_CLASSES: Mapping[str, type] = {
+  name: value
+  for name, value in vars(models).items()
+  if name in models.__all__ and inspect.isclass(value)
+}
+_BUILT = ('Model', 'NerfMLP', 'PropMLP')
+
+
+@dataclasses.dataclass(frozen=True)
+class Setup:
+  """Everything that gin files and bindings say, as plain values.
+
+  Attributes:
+    config: The options outside the model.
+    scope: 'train' or 'eval'.
+    config_str: All bindings of all scopes, as gin text; macros are kept.
+    operative_config_str: Every value in effect in this scope, defaults
+      included, as gin text that reproduces this setup when loaded.
+    model_fields: Constructor arguments of Model, NerfMLP and PropMLP.
+    classes: The classes of these names.
+  """
+
+  config: schema.Config
+  scope: str
+  config_str: str
+  operative_config_str: str
+  model_fields: Mapping[str, Mapping[str, Any]]
+  classes: Mapping[str, type]
+
+  def build_model(self) -> Any:
+    """Returns the model, an unbound linen module.
+
+    The networks are named NerfMLP_0 and PropMLP_0, which fixes the parameter
+    paths that checkpoints and `Config.weight_decay_mults` use.
+
+    Raises:
+      ConfigError: The constructor refuses the values.
+    """
+    fields = self.model_fields
+    try:
+      networks = {
+        'nerf_mlp': self.classes['NerfMLP'](
+          name='NerfMLP_0', **fields['NerfMLP']
+        ),
+        'prop_mlp': self.classes['PropMLP'](
+          name='PropMLP_0', **fields['PropMLP']
+        ),
+      }
+      return self.classes['Model'](**(networks | dict(fields['Model'])))
+    except (TypeError, ValueError) as e:
+      raise errors.ConfigError(f'Cannot build the model: {e}') from e
+
+
+def load(
+  configs: Sequence[str] | str = (),
+  bindings: Sequence[str] | str = (),
+  *,
+  scope: str = 'train',
+  classes: Mapping[str, type] = MODEL_CLASSES,
+) -> Setup:
+  """Reads gin files, then bindings; the last value of an option counts.
+
+  Forgets everything that gin knew from earlier calls.
+
+  Args:
+    configs: Names or paths of .gin files, see `gin_files.resolve`.
+    bindings: Gin statements, e.g. 'Config.batch_size = 4096'.
+    scope: 'train', or 'eval' for evaluation and rendering: bindings such as
+      `eval/Config.render_chunk_size = 4096` hold in their scope only.
+    classes: Classes to register as Model, NerfMLP, PropMLP, and others.
+
+  Raises:
+    ConfigError: Anything wrong: a file, the syntax, a name, a type, a range.
+      One line, with the file and line number where they are known.
+  """
+  if scope not in gin_reader.SCOPES:
+    raise errors.ConfigError(
+      f'Unknown scope {scope!r}; known: {", ".join(gin_reader.SCOPES)}.'
+    )
+  gin.clear_config()
+  _register({'Config': schema.Config, **classes})
+  reader = gin_reader.Reader(tuple({'Config': 0, **classes}))
+  for name in [configs] if isinstance(configs, str) else configs:
+    reader.read_file(name, beside=None, chain=())
+  for text in [bindings] if isinstance(bindings, str) else bindings:
+    reader.read_text(text, '--gin_bindings', chain=())
+  reader.check()
+  with gin.config_scope([scope]):
+    config = schema.Config(**gin_values.fields_of('Config'))
+    config_str = gin.config_str()
+    _share_compute_dtype(config, classes)
+    model_fields = {name: gin_values.fields_of(name) for name in _BUILT}
+    shown = {name: classes[name] for name in _BUILT}
+    operative = gin_operative.operative_text(
+      {'Config': schema.Config, **shown}, reader.imports
+    )
+  try:
+    gin.finalize()
+  except (ValueError, RuntimeError) as e:
+    raise errors.ConfigError(gin_reader.one_line(e)) from e
+  return Setup(
+    config=config,
+    scope=scope,
+    config_str=config_str,
+    operative_config_str=operative,
+    model_fields=model_fields,
+    classes=classes,
+  )
+
+
+def _register(classes: Mapping[str, type]) -> None:
+  """Makes classes and externals known to gin, once each."""
+  wanted = {f'multinerf.{name}': cls for name, cls in classes.items()}
+  wanted |= externals.table()
+  with gin.config.interactive_mode():  # Allows another class of that name.
+    for selector, target in wanted.items():
+      known = gin_values.lookup(selector)
+      if known is not None and known.wrapped is target:
+        continue
+      module, name = selector.rsplit('.', 1)
+      is_class = inspect.isclass(target) and dataclasses.is_dataclass(target)
+      hidden = [f.name for f in dataclasses.fields(target)] if is_class else []
+      gin.external_configurable(
+        target,
+        name=name,
+        module=module,
+        denylist=[n for n in hidden if n in gin_values.HIDDEN] or None,
+      )
+
+
+def _share_compute_dtype(
+  config: schema.Config, classes: Mapping[str, type]
+) -> None:
+  """Makes Config.compute_dtype that of the networks, unless they have one."""
+  for name in ('NerfMLP', 'PropMLP'):
+    bound = gin.get_bindings(f'multinerf.{name}', resolve_references=False)
+    names = gin_values.option_names(classes[name])
+    if 'compute_dtype' in names and 'compute_dtype' not in bound:
+      gin.bind_parameter(
+        f'multinerf.{name}.compute_dtype', config.compute_dtype
+      )

@@ -1,0 +1,312 @@
+"""Options of `Config` that concern data and optimisation, by topic.
+
+Names, meanings and defaults are those of MultiNeRF (`internal/configs.py`,
+google-research/multinerf@5b4d4f6), so that its .gin files work unchanged;
+options it does not have say "New here". Each class is one topic of `--help`;
+`schema.Config` joins them.
+"""
+
+import dataclasses
+from typing import Any, Literal
+
+from multinerf.config.option import option
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DataOptions:
+  """Scenes and images."""
+
+  dataset_loader: str = option(
+    'llff',
+    'Which loader reads data_dir; an unknown name lists the known ones.',
+  )
+  data_dir: str | None = option(None, 'Folder of the scene.')
+  checkpoint_dir: str | None = option(
+    None,
+    'Folder for everything that training and evaluation write. Its last two '
+    'parts, <experiment>/<scene>, name the videos.',
+  )
+  factor: int = option(
+    0,
+    'Image down-scaling, 0 or 1 for full size. LLFF scenes read the folder '
+    'images_<factor>; tat_fvs takes it as an index into its resolutions.',
+    ge=0,
+  )
+  near: float = option(
+    2.0,
+    'Near bound as a ray parameter t: distance along the optical axis in '
+    'scene units; 0 with forward_facing (NDC).',
+    ge=0,
+  )
+  far: float = option(
+    6.0, 'Far bound, in the unit of near; 1 with forward_facing.', gt=0
+  )
+  load_alphabetical: bool = option(
+    True,
+    'Sort images by file name before splitting them into train and test.',
+  )
+  forward_facing: bool = option(
+    False, 'LLFF: use NDC rays and a spiral path instead of an ellipse.'
+  )
+  llffhold: int = option(
+    8, 'Every N-th image is a test image (llff, tat_fvs).', ge=1
+  )
+  llff_use_all_images_for_training: bool = option(
+    False, 'LLFF: train on the test images too; they then measure nothing.'
+  )
+  use_tiffs: bool = option(
+    False,
+    'blender: read linear 32-bit <name>_{R,G,B,A}.tiff instead of PNG.',
+  )
+  compute_disp_metrics: bool = option(
+    False, 'blender: load disparity images and report their squared error.'
+  )
+  compute_normal_metrics: bool = option(
+    False,
+    'blender: load normal images and report the mean angular error in degrees.',
+  )
+  disable_multiscale_loss: bool = option(
+    False, 'Ignore the per-ray loss weights of the data set (all 1).'
+  )
+  dtu_light_cond: int = option(
+    3, 'DTU: lighting, 0-6, or 7 for all lights. New here.', ge=0, le=7
+  )
+  dtuhold: int = option(
+    8, 'DTU: every N-th image is a test image. New here.', ge=1
+  )
+  scene_name: str | None = option(
+    None, 'Scene name in videos and tables, None: from data_dir. New here.'
+  )
+  synthetic_resolution: int = option(
+    128,
+    'Side in pixels of the images of the embedded test scene. New here.',
+    ge=1,
+  )
+  synthetic_num_train: int = option(
+    60, 'Number of its training images. New here.', ge=1
+  )
+  synthetic_num_test: int = option(
+    8, 'Number of its test images. New here.', ge=1
+  )
+  vocab_tree_path: str | None = option(None, 'Has no effect.')
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BatchOptions:
+  """Training batches."""
+
+  batching: Literal['all_images', 'single_image'] = option(
+    'all_images',
+    'Draw each patch of a batch from any image, or all from one image.',
+  )
+  batch_size: int = option(
+    16384,
+    'Rays per step over all devices and machines; a multiple of the number '
+    'of devices.',
+    ge=1,
+  )
+  patch_size: int = option(
+    1,
+    'Side in pixels of the square patches in a batch; its square must fit '
+    'in batch_size.',
+    ge=1,
+  )
+  num_border_pixels_to_mask: int = option(
+    0, 'Never train on pixels this close to the image border.', ge=0
+  )
+  prefetch_batches: int = option(
+    3, 'Batches prepared ahead by a host thread. New here.', ge=1
+  )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainingOptions:
+  """Training run."""
+
+  max_steps: int = option(
+    250000,
+    'Optimisation steps; also the end of the learning-rate schedule.',
+    ge=1,
+  )
+  early_exit_steps: int | None = option(
+    None, 'Stop after this many steps, schedule unchanged.', ge=1
+  )
+  randomized: bool = option(
+    True,
+    'Jitter the samples along rays (and other noise) while training.',
+  )
+  jax_rng_seed: int = option(
+    20200823, 'Seed of initial weights and sampling noise. New here.', ge=0
+  )
+  np_rng_seed: int = option(
+    20201473, 'Seed of the choice of training pixels. New here.', ge=0
+  )
+  compute_dtype: Literal['float32', 'bfloat16'] = option(
+    'float32',
+    'Precision of the matrix products in the networks; bfloat16 pays on '
+    'accelerators only. New here.',
+  )
+  cast_rays_in_train_step: bool = option(
+    False, 'Rays are always cast on the device; both values do the same.'
+  )
+  checkpoint_every: int = option(
+    25000, 'Steps between checkpoints; the last step is always saved.', ge=1
+  )
+  checkpoint_keep: int = option(
+    100, 'How many checkpoints to keep, newest first. New here.', ge=1
+  )
+  print_every: int = option(
+    100,
+    'Steps between lines in the log and TensorBoard; means over them.',
+    ge=1,
+  )
+  train_render_every: int = option(
+    5000, 'Steps between renderings of a test image; 0 for none.', ge=0
+  )
+  visualize_every: int = option(
+    25000,
+    'Steps between histograms of the parameters; 0 or less for none. New here.',
+  )
+  gc_every: int = option(
+    10000, "Steps between runs of Python's garbage collector.", ge=1
+  )
+  nonfinite_grad_limit: int = option(
+    10,
+    'Stop with an error after this many consecutive steps whose gradient '
+    'has infinities or NaN. New here.',
+    ge=1,
+  )
+  collapse_guard: bool = option(
+    True,
+    'Restart from another seed when the field is empty at '
+    'collapse_check_step. New here.',
+  )
+  collapse_check_step: int = option(
+    200, 'Step at which to look for an empty field. New here.', ge=1
+  )
+  collapse_max_restarts: int = option(
+    5, 'Restarts before giving up with an error. New here.', ge=0
+  )
+  compilation_cache_dir: str | None = option(
+    '~/.cache/multinerf/xla',
+    'Folder in which JAX keeps compiled programs; None for off. New here.',
+  )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LossOptions:
+  """Losses."""
+
+  data_loss_type: str = option(
+    'charb',
+    'Photometric loss; an unknown name lists the known ones.',
+  )
+  charb_padding: float = option(
+    0.001, 'e of the Charbonnier loss sqrt(r^2 + e^2), in colour units.', gt=0
+  )
+  data_loss_mult: float = option(
+    1.0, 'Weight of the photometric loss of the last level.', ge=0
+  )
+  data_coarse_loss_mult: float = option(
+    0.0, 'Weight of the photometric loss of every earlier level.', ge=0
+  )
+  interlevel_loss_mult: float = option(
+    1.0,
+    'Weight of the proposal loss (arXiv:2111.12077, Eq. 13); 0 skips it.',
+    ge=0,
+  )
+  distortion_loss_mult: float = option(
+    0.01,
+    'Weight of the distortion loss (arXiv:2111.12077, Eq. 15); 0 skips it.',
+    ge=0,
+  )
+  orientation_loss_mult: float = option(
+    0.0,
+    'Weight of the back-facing-normal loss (arXiv:2112.03907), last level.',
+    ge=0,
+  )
+  orientation_coarse_loss_mult: float = option(
+    0.0, 'The same, every earlier level.', ge=0
+  )
+  orientation_loss_target: Literal['normals', 'normals_pred'] = option(
+    'normals_pred', 'Which normals that loss looks at.'
+  )
+  predicted_normal_loss_mult: float = option(
+    0.0,
+    'Weight of the difference of predicted and density normals, last level.',
+    ge=0,
+  )
+  predicted_normal_coarse_loss_mult: float = option(
+    0.0, 'The same, every earlier level.', ge=0
+  )
+  weight_decay_mults: dict[str, float] = option(
+    {},
+    'Adds m * (sum of squares) for each parameter path, e.g. '
+    "{'NerfMLP_0/Dense_3': 0.01}; an unknown path is an error.",
+  )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RobustNerfOptions:
+  """RobustNeRF: training images with distractors (arXiv:2302.00833)."""
+
+  enable_robustnerf_loss: bool = option(
+    False,
+    "Mask outlier patches; needs data_loss_type = 'robustnerf'.",
+  )
+  robustnerf_inlier_quantile: float = option(
+    0.5,
+    'Quantile of the pixel errors that is the next threshold.',
+    ge=0,
+    le=1,
+  )
+  robustnerf_smoothed_filter_size: int = option(
+    3, 'Side in pixels of the box filter over the inlier mask.', ge=1
+  )
+  robustnerf_smoothed_inlier_quantile: float = option(
+    0.5,
+    'A pixel is an inlier if its box mean is over 1 minus this.',
+    ge=0,
+    le=1,
+  )
+  robustnerf_inner_patch_size: int = option(
+    8, 'Side in pixels of the inner patch; at most patch_size.', ge=1
+  )
+  robustnerf_inner_patch_inlier_quantile: float = option(
+    0.5,
+    'A patch is an inlier if its share of inliers is over 1 minus this.',
+    ge=0,
+    le=1,
+  )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OptimOptions:
+  """Optimiser."""
+
+  lr_init: float = option(0.002, 'Learning rate at the start.', gt=0)
+  lr_final: float = option(0.00002, 'Learning rate at max_steps.', gt=0)
+  lr_delay_steps: int = option(
+    512, 'Length of the warm-up in steps; 0 for none.', ge=0
+  )
+  lr_delay_mult: float = option(
+    0.01, 'Factor on the learning rate at the start of the warm-up.', ge=0
+  )
+  lr_schedule: str = option(
+    'log_lerp',
+    'Name of the schedule; an unknown name lists the known ones. New here.',
+  )
+  lr_schedule_kwargs: dict[str, Any] = option(
+    {}, 'Further arguments of that schedule. New here.'
+  )
+  adam_beta1: float = option(0.9, 'Decay of the first moment.', ge=0, lt=1)
+  adam_beta2: float = option(0.999, 'Decay of the second moment.', ge=0, lt=1)
+  adam_eps: float = option(
+    1e-6, 'Added to the root of the second moment.', gt=0
+  )
+  grad_max_norm: float = option(
+    0.001, 'Clip the gradient norm of each network to this; 0 for off.', ge=0
+  )
+  grad_max_val: float = option(
+    0.0, 'Clip gradient entries to +-this, first; 0 for off.', ge=0
+  )
