@@ -1,1 +1,6 @@
-"""L3: scenes on disk -> `Scene` in memory -> batches of pixels."""
+"""L3: scenes on disk -> `Scene` in memory -> batches of pixels.
+
+The imports below fill the table of loaders, `base.SCENES`.
+"""
+
+from multinerf.data import blender as _blender  # noqa: F401

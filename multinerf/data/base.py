@@ -1,0 +1,296 @@
+"""What a scene is in memory, and how one is chosen, loaded and checked.
+
+A loader is a function (DataConfig, split) -> Scene, registered by name:
+
+  @base.SCENES.register('my_format')
+  def load_mine(cfg: base.DataConfig, split: str) -> base.Scene: ...
+
+It returns plain data. No thread, no queue, no device: batches are made from a
+scene by `data.batching`, whole images by `cameras.projection.image_pixels`.
+"""
+
+import dataclasses
+import pathlib
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from jaxtyping import Float, Float32, Int, Num, UInt8, UInt16
+
+from multinerf import errors, registry
+from multinerf.cameras import camera
+
+SPLITS = ('train', 'test')
+
+
+@dataclasses.dataclass(frozen=True)
+class PixelBuffer:
+  """All images of one kind in one flat array, row-major, one after another.
+
+  Kept as stored on disk (8-bit colours take 3 or 4 bytes a pixel, not 12), so
+  a training set fits in memory, and images may differ in size.
+
+  Attributes:
+    values: [num_pixels, C] uint8, uint16 or float32.
+    widths, heights: [n] image sizes in pixels.
+    offsets: [n + 1] row of `values` where each image starts; the last entry
+      is num_pixels.
+  """
+
+  values: (
+    UInt8[np.ndarray, 'pixels c']
+    | UInt16[np.ndarray, 'pixels c']
+    | Float32[np.ndarray, 'pixels c']
+  )
+  widths: Int[np.ndarray, ' n']
+  heights: Int[np.ndarray, ' n']
+  offsets: Int[np.ndarray, ' m']
+
+  def __len__(self) -> int:
+    return len(self.widths)
+
+  def image(self, i: int) -> Num[np.ndarray, 'h w c']:
+    """Image i as a view, not a copy."""
+    rows = self.values[self.offsets[i] : self.offsets[i + 1]]
+    return rows.reshape(self.heights[i], self.widths[i], -1)
+
+  def at(
+    self,
+    cam_idx: Int[np.ndarray, '...'],
+    x: Int[np.ndarray, '...'],
+    y: Int[np.ndarray, '...'],
+  ) -> Num[np.ndarray, '... c']:
+    """Values at column x and row y of image cam_idx; the three broadcast.
+
+    Coordinates outside the image are not detected (they read another pixel).
+    """
+    return self.values[self.offsets[cam_idx] + y * self.widths[cam_idx] + x]
+
+  @classmethod
+  def allocate(
+    cls,
+    widths: Sequence[int] | Int[np.ndarray, ' n'],
+    heights: Sequence[int] | Int[np.ndarray, ' n'],
+    channels: int,
+    dtype: np.typing.DTypeLike,
+  ) -> 'PixelBuffer':
+    """A buffer of uninitialised pixels, to be filled through `image(i)`."""
+    w, h = np.asarray(widths, np.int64), np.asarray(heights, np.int64)
+    offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(w * h)])
+    return cls(np.empty((offsets[-1], channels), dtype), w, h, offsets)
+
+  @classmethod
+  def from_images(
+    cls, images: Sequence[Num[np.ndarray, '_ _ _']]
+  ) -> 'PixelBuffer':
+    """Copies images [H, W, C] of one type and channel count, any sizes.
+
+    Raises:
+      DataError: There are none, or their types or channel counts differ.
+    """
+    kinds = sorted({(str(i.dtype), i.shape[2]) for i in images})
+    if len(kinds) != 1:
+      raise errors.DataError(
+        'Images of one buffer need one type and number of channels; got '
+        f'{kinds or "no images"}.'
+      )
+    buffer = cls.allocate(
+      [i.shape[1] for i in images],
+      [i.shape[0] for i in images],
+      images[0].shape[2],
+      images[0].dtype,
+    )
+    for i, image in enumerate(images):
+      buffer.image(i)[...] = image
+    return buffer
+
+
+def _identity() -> np.ndarray:
+  return np.eye(4)
+
+
+@dataclasses.dataclass(frozen=True)
+class Scene:
+  """One split of a scene: cameras and what they saw. Pure data.
+
+  Attributes:
+    name: For messages and video names, usually the folder's name.
+    split: 'train' or 'test'.
+    cameras: n cameras.
+    image_names: n file names, in the order of the cameras.
+    images: n colour images, RGB or RGBA as stored (`ops.color.decode_rgb`
+      makes them float RGB over white); None on a render path.
+    disps: True disparity 1 / (1 + t), 0 where there is nothing; or None.
+    normals: True world-space normals in [-1, 1]^3; or None.
+    alphas: How much the normals of a pixel count, in [0, 1]: its opacity, or 0
+      where the normals are unknown; or None.
+    world_transform: [4, 4] similarity from the input's frame to this one.
+  """
+
+  name: str
+  split: str
+  cameras: camera.Cameras
+  image_names: tuple[str, ...]
+  images: PixelBuffer | None
+  disps: PixelBuffer | None = None
+  normals: PixelBuffer | None = None
+  alphas: PixelBuffer | None = None
+  world_transform: Float[np.ndarray, '4 4'] = dataclasses.field(
+    default_factory=_identity
+  )
+
+  def __len__(self) -> int:
+    return len(self.image_names)
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+  """The options that loaders read; names and defaults are those of `Config`.
+
+  Attributes: See `config/schema.py`, where every one is documented.
+  """
+
+  dataset_loader: str = 'llff'
+  data_dir: str | None = None
+  factor: int = 0
+  near: float = 2.0
+  far: float = 6.0
+  load_alphabetical: bool = True
+  forward_facing: bool = False
+  llffhold: int = 8
+  llff_use_all_images_for_training: bool = False
+  use_tiffs: bool = False
+  compute_disp_metrics: bool = False
+  compute_normal_metrics: bool = False
+  rawnerf_mode: bool = False
+  exposure_percentile: float = 97.0
+  dtu_light_cond: int = 3
+  dtuhold: int = 8
+  render_path: bool = False
+  render_path_frames: int = 120
+  render_path_file: str | None = None
+  render_resolution: tuple[int, int] | None = None
+  render_focal: float | None = None
+  render_camtype: str | None = None
+  z_variation: float = 0.0
+  z_phase: float = 0.0
+  render_spline_keyframes: str | None = None
+  render_spline_n_interp: int = 30
+  render_spline_degree: int = 5
+  render_spline_smoothness: float = 0.03
+  render_spline_interpolate_exposure: bool = False
+  synthetic_resolution: int = 128
+  synthetic_num_train: int = 60
+  synthetic_num_test: int = 8
+
+
+SceneLoader = Callable[[DataConfig, str], Scene]
+SCENES: registry.Registry[SceneLoader] = registry.Registry(
+  'dataset loader', 'Config.dataset_loader'
+)
+
+
+def load_scene(cfg: DataConfig, split: str) -> Scene:
+  """Loads and checks one split with the loader that the config names.
+
+  Raises:
+    ConfigError: There is no such loader or split.
+    DataError: A file is missing or wrong; the message names it.
+  """
+  if split not in SPLITS:
+    raise errors.ConfigError(f'Unknown split {split!r}; known: {SPLITS}.')
+  scene = SCENES.get(cfg.dataset_loader)(cfg, split)
+  validate_scene(scene, source=cfg.data_dir or cfg.dataset_loader)
+  return scene
+
+
+def scene_folder(cfg: DataConfig) -> pathlib.Path:
+  """The scene's folder, `~` expanded.
+
+  Raises:
+    DataError: Config.data_dir is not set or is not a folder.
+  """
+  if not cfg.data_dir:
+    raise errors.DataError(
+      'Config.data_dir is not set; give the folder of the scene '
+      "(gin: Config.data_dir = '/path/to/scene')."
+    )
+  folder = pathlib.Path(cfg.data_dir).expanduser()
+  if not folder.is_dir():
+    what = 'is not a folder' if folder.exists() else 'does not exist'
+    raise errors.DataError(
+      f'Scene folder {folder} {what} (gin: Config.data_dir).'
+    )
+  return folder
+
+
+def validate_scene(scene: Scene, *, source: str):
+  """Checks what every later stage takes for granted, once.
+
+  Args:
+    scene: What a loader returned.
+    source: The folder it came from, for the messages.
+
+  Raises:
+    DataError: No frames; counts or sizes disagree; a pose or intrinsic matrix
+      is not finite or singular; near and far are no interval.
+  """
+  num = len(scene.cameras)
+  where = f'{source} ({scene.split} split)'
+  if num == 0:
+    raise errors.DataError(
+      f'{where} has no frames; check the files and gin: Config.data_dir.'
+    )
+  if len(scene.image_names) != num:
+    raise errors.DataError(
+      f'{where}: {len(scene.image_names)} image names for {num} cameras.'
+    )
+  for kind in ('images', 'disps', 'normals', 'alphas'):
+    buffer = getattr(scene, kind)
+    if buffer is not None:
+      _validate_sizes(scene, buffer, f'{where}: {kind}')
+  _validate_matrices(scene, where)
+  near, far = np.broadcast_arrays(scene.cameras.near, scene.cameras.far)
+  bad = ~(np.isfinite(near) & np.isfinite(far) & (near >= 0) & (near < far))
+  if bad.any():
+    i = np.flatnonzero(bad)[0]
+    raise errors.DataError(
+      f'{where}: bounds near = {near.flat[i]}, far = {far.flat[i]} are not '
+      '0 <= near < far (gin: Config.near, Config.far).'
+    )
+
+
+def _validate_sizes(scene: Scene, buffer: PixelBuffer, what: str):
+  """Raises unless the buffer has one image of the right size per camera."""
+  if len(buffer) != len(scene.cameras):
+    raise errors.DataError(
+      f'{what} hold {len(buffer)} images for {len(scene.cameras)} cameras.'
+    )
+  have = np.stack([buffer.widths, buffer.heights], axis=-1)
+  want = np.stack(
+    [np.asarray(scene.cameras.widths), np.asarray(scene.cameras.heights)],
+    axis=-1,
+  )
+  for i in np.flatnonzero((have != want).any(-1) | (have < 1).any(-1))[:1]:
+    raise errors.DataError(
+      f'{what}: {scene.image_names[i]} is {have[i, 0]}x{have[i, 1]}, its '
+      f'camera {want[i, 0]}x{want[i, 1]}.'
+    )
+
+
+def _validate_matrices(scene: Scene, where: str):
+  """Raises unless poses and intrinsics are finite and invertible."""
+  for kind, matrices in (
+    ('pose', np.asarray(scene.cameras.camtoworlds)),
+    ('intrinsic matrix', np.asarray(scene.cameras.pixtocams)),
+  ):
+    finite = np.isfinite(matrices).all((-2, -1))
+    square = np.where(finite[:, None, None], matrices, 0)[:, :, :3]
+    # Unit-free: a singular matrix squeezes some direction to nothing.
+    spread = np.linalg.svd(square.astype(np.float64), compute_uv=False)
+    regular = spread[:, -1] > 1e-9 * spread[:, 0]
+    for i in np.flatnonzero(~(finite & regular))[:1]:
+      why = 'singular' if finite[i] else 'not finite'
+      raise errors.DataError(
+        f'{where}: the {kind} of {scene.image_names[i]} is {why}: '
+        f'{matrices[i].tolist()}.'
+      )

@@ -1,0 +1,382 @@
+"""Scenes in the format of the NeRF synthetic data set (Blender exports).
+
+`transforms_{train,test}.json` gives one horizontal field of view and a pose
+per image; images are RGBA and are seen over white. The folder may come from a
+stranger: nothing in it is executed, sizes are checked before pixels are
+decoded, and each fault is one line that names the file.
+"""
+
+import concurrent.futures
+import dataclasses
+import json
+import math
+import os
+import pathlib
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from jaxtyping import Float32, Num
+
+from multinerf import errors
+from multinerf.cameras import camera, projection
+from multinerf.data import base, images
+from multinerf.data import normals as normal_images
+from multinerf.ops import color
+
+_IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg')
+_MAX_JSON_BYTES = 2**28
+_NUM_THREADS = 8  # decoding releases the GIL; more threads only cost memory
+
+
+@dataclasses.dataclass(frozen=True)
+class _Transforms:
+  """What a transforms file says, checked.
+
+  Attributes:
+    path: The file.
+    stems: n image paths without extension.
+    files: n image paths.
+    camtoworlds: [n, 4, 4].
+    camera_angle_x: Horizontal field of view, radians, in (0, pi).
+  """
+
+  path: pathlib.Path
+  stems: tuple[pathlib.Path, ...]
+  files: tuple[pathlib.Path, ...]
+  camtoworlds: np.ndarray
+  camera_angle_x: float
+
+
+@base.SCENES.register('blender')
+def load_blender(cfg: base.DataConfig, split: str) -> base.Scene:
+  """Loads one split of a Blender scene; poses are taken as they are.
+
+  Colours stay RGBA as stored. With `factor` > 1 they become uint16 RGB over
+  white, with `use_tiffs` float32 RGB over white.
+
+  Raises:
+    ConfigError: A camera path was asked for, which this format has not.
+    DataError: A file is missing, malformed, unreadable or of another size.
+  """
+  if cfg.render_path:
+    raise errors.ConfigError(
+      'The blender loader has no camera path; set Config.render_path = False '
+      'to render the test views.'
+    )
+  folder = base.scene_folder(cfg)
+  transforms = _read_transforms(folder, split)
+  if cfg.use_tiffs:
+    colours, alphas = _load_tiffs(cfg, transforms)
+  else:
+    colours, alphas = _load_pngs(cfg, transforms)
+  width, height = int(colours.widths[0]), int(colours.heights[0])
+  focal = 0.5 * width / math.tan(0.5 * transforms.camera_angle_x)
+  disps = normals = None
+  if cfg.compute_disp_metrics:
+    disps = _load_disps(cfg, transforms, colours)
+  if cfg.compute_normal_metrics:
+    normals = _load_normals(cfg, transforms, colours, alphas)
+  return base.Scene(
+    name=folder.resolve().name,
+    split=split,
+    cameras=camera.make_cameras(
+      projection.get_pixtocam(focal, float(width), float(height)),
+      transforms.camtoworlds,
+      widths=width,
+      heights=height,
+      near=cfg.near,
+      far=cfg.far,
+    ),
+    image_names=tuple(f.name for f in transforms.files),
+    images=colours,
+    disps=disps,
+    normals=normals,
+    alphas=alphas if cfg.compute_normal_metrics else None,
+  )
+
+
+def _read_transforms(folder: pathlib.Path, split: str) -> _Transforms:
+  """Reads and checks transforms_{split}.json."""
+  path = folder / f'transforms_{split}.json'
+  meta = _read_json(path)
+  angle = _need(meta, 'camera_angle_x', (int, float), path)
+  if not 0 < angle < math.pi:
+    raise errors.DataError(
+      f'{path}: camera_angle_x is {angle}; it must lie between 0 and pi.'
+    )
+  frames = _need(meta, 'frames', list, path)
+  if not frames:
+    raise errors.DataError(f'{path} lists no frames; one is needed at least.')
+  stems, files, poses = [], [], []
+  for i, frame in enumerate(frames):
+    where = f'{path}, frame {i}'
+    file_path = _need(frame, 'file_path', str, where)
+    stem, file = _resolve(folder, file_path, where)
+    stems.append(stem)
+    files.append(file)
+    matrix = _need(frame, 'transform_matrix', list, where)
+    poses.append(_matrix(matrix, f'{where} ({file_path})'))
+  return _Transforms(
+    path, tuple(stems), tuple(files), np.stack(poses), float(angle)
+  )
+
+
+def _read_json(path: pathlib.Path) -> dict:
+  """The object in a JSON file of sane size."""
+  try:
+    size = path.stat().st_size
+    if size > _MAX_JSON_BYTES:
+      raise errors.DataError(
+        f'{path} has {size} bytes; at most {_MAX_JSON_BYTES} are read.'
+      )
+    meta = json.loads(path.read_bytes())
+    if not isinstance(meta, dict):
+      raise ValueError(f'it holds a {type(meta).__name__}, not an object')
+  except FileNotFoundError as e:
+    raise errors.DataError(
+      f'{path} does not exist; the blender loader needs it '
+      '(gin: Config.data_dir, Config.dataset_loader).'
+    ) from e
+  except (OSError, ValueError, RecursionError) as e:
+    raise errors.DataError(f'{path} is not valid JSON: {e}.') from e
+  return meta
+
+
+def _need(holder, key: str, kind, where) -> object:
+  """holder[key], which must be of type `kind`."""
+  value = holder.get(key) if isinstance(holder, dict) else None
+  if not isinstance(value, kind) or isinstance(value, bool):
+    names = [k.__name__ for k in (kind if isinstance(kind, tuple) else (kind,))]
+    found = 'is missing' if value is None else f'is {str(value)[:40]!r}'
+    raise errors.DataError(
+      f'{where}: {key!r} {found}; a {" or ".join(names)} is needed.'
+    )
+  return value
+
+
+def _resolve(
+  folder: pathlib.Path, file_path: str, where: str
+) -> tuple[pathlib.Path, pathlib.Path]:
+  """Path without and with extension, for a file_path with or without one."""
+  parts = file_path.split('/')
+  if (
+    '\0' in file_path
+    or not parts[-1].strip('. ')
+    or len(max(parts, key=len)) > 200
+  ):
+    raise errors.DataError(f'{where}: {file_path[:80]!r} is no file path.')
+  path = folder / file_path
+  if path.suffix.lower() in _IMAGE_SUFFIXES:
+    return path.with_suffix(''), path
+  candidates = [path.with_name(path.name + s) for s in _IMAGE_SUFFIXES]
+  found = [c for c in candidates if c.exists()]
+  return path, (found or candidates)[0]
+
+
+def _matrix(rows: list, where: str) -> np.ndarray:
+  """A [4, 4] matrix of finite numbers."""
+  try:
+    matrix = np.array(rows, np.float64)
+  except (ValueError, TypeError, OverflowError):  # ragged, or not numbers
+    matrix = np.zeros(())
+  if matrix.shape != (4, 4) or not np.isfinite(matrix).all():
+    raise errors.DataError(
+      f'{where}: transform_matrix is not 4x4 finite numbers: {str(rows)[:80]}.'
+    )
+  return matrix
+
+
+def _check_exist(files: Sequence[pathlib.Path], what: str, fix: str):
+  """Raises if files are missing: how many, and the first one's name."""
+  missing = [f for f in files if not f.exists()]
+  if missing:
+    raise errors.DataError(
+      f'{len(missing)} of {len(files)} {what} are missing, the first is '
+      f'{missing[0]}; {fix}.'
+    )
+
+
+def _check_size(path, width, height, reference, want_width, want_height):
+  if (width, height) != (want_width, want_height):
+    raise errors.DataError(
+      f'{path} is {width}x{height}, but {reference} is '
+      f'{want_width}x{want_height}; all images of a split need one size.'
+    )
+
+
+def _reduced(cfg: base.DataConfig, width: int, height: int, path) -> list[int]:
+  """Size after division by `factor`, which must leave no rest."""
+  factor = max(cfg.factor, 1)
+  if width % factor or height % factor:
+    raise errors.DataError(
+      f'{path} is {width}x{height}, not divisible by the down-sampling factor '
+      f'{factor} (gin: Config.factor).'
+    )
+  return [width // factor, height // factor]
+
+
+def _fill(num: int, load: Callable[[int], None]):
+  """load(0) ... load(num - 1) in a few threads; the first error is raised."""
+  workers = min(_NUM_THREADS, os.cpu_count() or 1, num)
+  with concurrent.futures.ThreadPoolExecutor(workers) as pool:
+    jobs = [pool.submit(load, i) for i in range(num)]
+    try:
+      for job in jobs:
+        job.result()
+    finally:
+      pool.shutdown(cancel_futures=True)
+
+
+def _allocate(num, size, channels, dtype) -> base.PixelBuffer:
+  return base.PixelBuffer.allocate(
+    [size[0]] * num, [size[1]] * num, channels, dtype
+  )
+
+
+def _load_pngs(
+  cfg: base.DataConfig, transforms: _Transforms
+) -> tuple[base.PixelBuffer, base.PixelBuffer | None]:
+  """Colours, and opacity if metrics ask for it; decoded in place."""
+  files, num = transforms.files, len(transforms.files)
+  _check_exist(
+    files,
+    f'images of {transforms.path}',
+    'complete the folder (gin: Config.data_dir)',
+  )
+  headers = [images.read_header(f) for f in files]
+  first = headers[0]
+  for file, head in zip(files, headers, strict=True):
+    _check_size(
+      file, head.width, head.height, files[0], first.width, first.height
+    )
+  size = _reduced(cfg, first.width, first.height, files[0])
+  channels = max(h.channels for h in headers)
+  dtype = np.uint16 if max(h.bits for h in headers) == 16 else np.uint8
+  if cfg.factor > 1:
+    colours = _allocate(num, size, 3, np.uint16)
+  else:
+    colours = _allocate(num, size, channels, dtype)
+  alphas = None
+  if cfg.compute_normal_metrics:
+    alphas = _allocate(num, size, 1, np.float32)
+
+  def load(i: int):
+    picture = images.read_image(files[i])
+    target = colours.image(i)
+    if cfg.factor > 1:
+      full = color.downsample(_as_float(picture), cfg.factor)
+      target[...] = np.floor(_over_white(full) * 65535 + 0.5)
+    else:
+      full = picture if alphas is None else _as_float(picture)
+      scale = 257 if target.dtype.itemsize > picture.dtype.itemsize else 1
+      target[..., : picture.shape[2]] = picture.astype(target.dtype) * scale
+      target[..., picture.shape[2] :] = np.iinfo(target.dtype).max
+    if alphas is not None:
+      alphas.image(i)[...] = full[..., 3:] if full.shape[2] == 4 else 1
+
+  _fill(num, load)
+  return colours, alphas
+
+
+def _load_tiffs(
+  cfg: base.DataConfig, transforms: _Transforms
+) -> tuple[base.PixelBuffer, base.PixelBuffer]:
+  """Linear float channels, sRGB-encoded (opacity too) and put over white."""
+  files = [
+    [stem.with_name(f'{stem.name}_{c}.tiff') for c in 'RGBA']
+    for stem in transforms.stems
+  ]
+  _check_exist(
+    [f for four in files for f in four],
+    f'TIFF images of {transforms.path}',
+    'set Config.use_tiffs = False to read PNG files',
+  )
+  first = images.read_tiff(files[0][0])
+  height, width = first.shape
+  size = _reduced(cfg, width, height, files[0][0])
+  colours = _allocate(len(files), size, 3, np.float32)
+  alphas = _allocate(len(files), size, 1, np.float32)
+
+  def load(i: int):
+    planes = [
+      _read_plane(f, files[0][0], (height, width), cfg.factor) for f in files[i]
+    ]
+    encoded = color.linear_to_srgb(np.concatenate(planes, -1), xnp=np)
+    colours.image(i)[...] = _over_white(encoded)
+    alphas.image(i)[...] = encoded[..., 3:]
+
+  _fill(len(files), load)
+  return colours, alphas
+
+
+def _read_plane(path, reference, shape, factor) -> np.ndarray:
+  """One float channel [H, W, 1] of the given size before down-sampling."""
+  plane = images.read_tiff(path)
+  _check_size(path, *plane.shape[::-1], reference, *shape[::-1])
+  if not np.isfinite(plane).all():
+    raise errors.DataError(f'{path} holds values that are not finite.')
+  plane = plane[..., None]
+  return color.downsample(plane, factor) if factor > 1 else plane
+
+
+def _load_disps(cfg, transforms, colours) -> base.PixelBuffer:
+  """Disparity images `<file>_disp.tiff`, as stored."""
+  files = [s.with_name(f'{s.name}_disp.tiff') for s in transforms.stems]
+  _check_exist(
+    files,
+    f'disparity images of {transforms.path}',
+    'set Config.compute_disp_metrics = False',
+  )
+  factor = max(cfg.factor, 1)
+  shape = (int(colours.heights[0]) * factor, int(colours.widths[0]) * factor)
+  size = (int(colours.widths[0]), int(colours.heights[0]))
+  disps = _allocate(len(files), size, 1, np.float32)
+
+  def load(i: int):
+    reference = transforms.files[i]
+    disps.image(i)[...] = _read_plane(files[i], reference, shape, cfg.factor)
+
+  _fill(len(files), load)
+  return disps
+
+
+def _load_normals(cfg, transforms, colours, alphas) -> base.PixelBuffer:
+  """World-space normals; zeroes `alphas` where a file has lost them."""
+  files = [normal_images.find(stem) for stem in transforms.stems]
+  _check_exist(
+    files,
+    f'normal images of {transforms.path}',
+    'set Config.compute_normal_metrics = False',
+  )
+  factor = max(cfg.factor, 1)
+  size = (int(colours.widths[0]), int(colours.heights[0]))
+  full = (size[0] * factor, size[1] * factor)
+  normals = _allocate(len(files), size, 3, np.float32)
+
+  def load(i: int):
+    picture = _as_float(images.read_image(files[i]))[..., :3]
+    height, width = picture.shape[:2]
+    _check_size(files[i], width, height, transforms.files[i], *full)
+    decoded = normal_images.decode(picture, files[i])
+    if factor > 1:
+      decoded = color.downsample(decoded, factor)
+    normals.image(i)[...] = decoded[..., :3]
+    alphas.image(i)[...] *= decoded[..., 3:]
+
+  _fill(len(files), load)
+  return normals
+
+
+def _as_float(
+  picture: Num[np.ndarray, 'h w c'],
+) -> Float32[np.ndarray, 'h w c']:
+  """Integers of 8 or 16 bits to [0, 1]."""
+  return picture.astype(np.float32) / np.iinfo(picture.dtype).max
+
+
+def _over_white(picture: np.ndarray) -> np.ndarray:
+  """RGB of straight RGBA over white; RGB unchanged."""
+  if picture.shape[-1] == 3:
+    return picture
+  alpha = picture[..., 3:]
+  return picture[..., :3] * alpha + (1 - alpha)
