@@ -50,6 +50,7 @@ setuptools.setup(
     'tpu': ['jax[tpu]'],
     'video': VIDEO,
     'test': TEST,
+    'dev': TEST + ['pyright', 'ruff'],
   },
   packages=[
     *setuptools.find_packages(include=['multinerf', 'multinerf.*']),

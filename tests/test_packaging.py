@@ -50,7 +50,6 @@ def metadata(wheel):
   return email.message_from_bytes(wheel.read(name))
 
 
-@pytest.mark.slow
 def test_wheel_holds_every_module_and_every_gin_file(wheel):
   want = {
     p.relative_to(CHECKOUT).as_posix()
@@ -63,7 +62,6 @@ def test_wheel_holds_every_module_and_every_gin_file(wheel):
   assert got == want
 
 
-@pytest.mark.slow
 def test_requirements_have_lower_bounds_only_and_no_second_framework(metadata):
   requirements = metadata.get_all('Requires-Dist')
   core = [r for r in requirements if 'extra ==' not in r]
@@ -75,7 +73,6 @@ def test_requirements_have_lower_bounds_only_and_no_second_framework(metadata):
   assert not names & banned
 
 
-@pytest.mark.slow
 def test_metadata_names_python_licence_and_extras(wheel, metadata):
   assert metadata['Requires-Python'] == '>=3.11'
   assert 'Apache-2.0' in (metadata['License'], metadata['License-Expression'])
@@ -84,7 +81,6 @@ def test_metadata_names_python_licence_and_extras(wheel, metadata):
   assert any(n.endswith('LICENSE') for n in wheel.namelist())
 
 
-@pytest.mark.slow
 def test_entry_points_name_functions_that_exist_in_the_wheel(wheel):
   (name,) = [n for n in wheel.namelist() if n.endswith('/entry_points.txt')]
   entries = dict(
