@@ -93,6 +93,7 @@ def check_case(
   params: Mapping[str, Any] | None = None,
   grad_rtol: float | None = None,
   grad_atol: float | None = None,
+  jit: bool = False,
 ) -> None:
   """Asserts that `fn` reproduces a case: outputs and stored gradients.
 
@@ -110,6 +111,8 @@ def check_case(
     grads: Whether to compare the stored `grad_<argument>`s.
     params: Keyword arguments in place of the stored ones.
     grad_rtol, grad_atol: Tolerances of the gradients; None takes rtol, atol.
+    jit: Whether to compile value and gradients as one function, for a `fn` in
+      pure jnp: several times faster than operation by operation.
 
   Raises:
     AssertionError: Something differs, or the case holds nothing to compare.
@@ -120,7 +123,23 @@ def check_case(
   kwargs = dict(case_params(data) if params is None else params)
   inputs = [jnp.asarray(data[f'in_{name}']) for name in names]
 
-  got = named_outputs(fn(*inputs, **kwargs))
+  wrt = tuple(i for i, n in enumerate(names) if grads and f'grad_{n}' in data)
+
+  def run(*arrays):
+    out = fn(*arrays, **kwargs)
+    return objective(out), out
+
+  evaluate = jax.value_and_grad(run, argnums=wrt, has_aux=True) if wrt else run
+  if jit:
+    evaluate = jax.jit(evaluate)
+  if wrt:
+    (_, out), found = evaluate(*inputs)
+  elif jit:
+    (_, out), found = evaluate(*inputs), ()
+  else:
+    out, found = fn(*inputs, **kwargs), ()
+
+  got = named_outputs(out)
   stored = [k for k in data if k == 'out' or k.startswith('out_')]
   compared = list(stored if out_keys is None else out_keys)
   assert compared, f'{function}/{case} stores no output'
@@ -134,10 +153,6 @@ def check_case(
       err_msg=f'{function}/{case}/{key}',
     )
 
-  wrt = [i for i, name in enumerate(names) if f'grad_{name}' in data]
-  if not (grads and wrt):
-    return
-  found = jax.grad(lambda *a: objective(fn(*a, **kwargs)), argnums=wrt)(*inputs)
   for i, grad in zip(wrt, found, strict=True):
     np.testing.assert_allclose(
       grad,
