@@ -88,7 +88,7 @@ class RenderOptions:
   )
   z_phase: float = option(0.0, 'Phase of that change, in turns.')
   render_resolution: tuple[int, int] | None = option(
-    None, '(width, height) in pixels; None: that of the data.', gt=0
+    None, 'Width and height in pixels; None: those of the data.', gt=0
   )
   render_focal: float | None = option(
     None, 'Focal length in pixels; None: that of the data.', gt=0

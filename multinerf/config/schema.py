@@ -24,6 +24,17 @@ DEAD = {
   'autoexpose_renders': 'use Config.exposure_percentile instead',
 }
 
+# Options of features that this version does not have. Default values are
+# accepted, others refused; the entries go when the feature arrives.
+NOT_BUILT = {
+  'enable_robustnerf_loss': 'RobustNeRF',
+  'robustnerf_inlier_quantile': 'RobustNeRF',
+  'robustnerf_smoothed_filter_size': 'RobustNeRF',
+  'robustnerf_smoothed_inlier_quantile': 'RobustNeRF',
+  'robustnerf_inner_patch_size': 'RobustNeRF',
+  'robustnerf_inner_patch_inlier_quantile': 'RobustNeRF',
+}
+
 
 class ConfigWarning(UserWarning):
   """An option was accepted, but does nothing."""
@@ -57,6 +68,7 @@ class Config(
     for field in dataclasses.fields(self):
       value = option.check('Config', field, getattr(self, field.name))
       object.__setattr__(self, field.name, value)
+    _refuse_not_built(self)
     _check_together(self)
     _warn_dead(self)
 
@@ -108,18 +120,27 @@ def _check_together(config: Config) -> None:
       'Config.render_job_id must be < Config.render_num_jobs; got '
       f'{config.render_job_id} and {config.render_num_jobs}.'
     )
-  inner = config.robustnerf_inner_patch_size
-  if config.enable_robustnerf_loss and inner > config.patch_size:
-    raise errors.ConfigError(
-      f'Config.robustnerf_inner_patch_size = {inner} must be at most '
-      f'Config.patch_size = {config.patch_size}.'
-    )
+
+
+def _is_set(config: Config, name: str) -> bool:
+  """Whether an option differs from its default."""
+  return getattr(config, name) != option.default_of(_FIELDS[name])
+
+
+def _refuse_not_built(config: Config) -> None:
+  """Raises ConfigError for options that would be ignored silently."""
+  for name, feature in NOT_BUILT.items():
+    if _is_set(config, name):
+      raise errors.ConfigError(
+        f'Config.{name} = {getattr(config, name)!r} needs {feature}, which '
+        'this version of multinerf does not have.'
+      )
 
 
 def _warn_dead(config: Config) -> None:
   """Warns about options that were set but do nothing."""
   for name, advice in DEAD.items():
-    if getattr(config, name) != option.default_of(_FIELDS[name]):
+    if _is_set(config, name):
       warnings.warn(
         f'Config.{name} has no effect ({advice}).',
         ConfigWarning,

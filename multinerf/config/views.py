@@ -12,10 +12,33 @@ from multinerf.config import option, schema
 
 T = TypeVar('T')
 
+# Options that the programs (app/) read themselves, each in one place: when to
+# stop, report, restart. Making views of them would only move the dot.
+APP_OPTIONS = (
+  'collapse_check_step',
+  'collapse_guard',
+  'collapse_max_restarts',
+  'compilation_cache_dir',
+  'compute_dtype',
+  'early_exit_steps',
+  'eval_checkpoint_wait_timeout_sec',
+  'eval_only_once',
+  'gc_every',
+  'jax_rng_seed',
+  'nonfinite_grad_limit',
+  'prefetch_batches',
+  'print_every',
+  'scene_name',
+  'train_render_every',
+  'visualize_every',
+)
+
 # Options that no view claims, and why. Shrink this as features arrive:
 # `check_views` reports an entry that has become superfluous.
 UNCLAIMED: dict[str, str] = {
   **{name: 'declared by MultiNeRF, never read' for name in schema.DEAD},
+  **{name: f'{what}: not built' for name, what in schema.NOT_BUILT.items()},
+  **{name: 'read by app/' for name in APP_OPTIONS},
   'cast_rays_in_train_step': 'rays are always cast on the device',
 }
 
