@@ -1,0 +1,223 @@
+"""Cameras to render a video from: which path, which lens, which resolution."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+
+from multinerf import errors
+from multinerf.cameras import camera, projection
+from multinerf.cameras import paths as camera_paths
+from multinerf.data import base
+from multinerf.evaluation import export
+
+KINDS = ('auto', 'file', 'spline', 'spiral', 'orbit', 'ellipse')
+# Loaders whose world is that of an object on the ground, not centred on the
+# cameras: a path at height 0 would look at it from the floor.
+_OBJECT_LOADERS = ('blender', 'synthetic')
+# Forward-facing scenes are scaled so that the nearest bound is 1 / 0.75
+# (behaviour of the LLFF loader); they do not keep the far one. It is weighted
+# so little that any far value gives about the same focus.
+_SPIRAL_BOUNDS = (1 / 0.75, 10 / 0.75)
+
+
+@dataclasses.dataclass(frozen=True)
+class RenderConfig:
+  """What to render and how; the names and defaults are those of `Config`.
+
+  Attributes: See `config/schema.py`, where every one is documented.
+  """
+
+  dataset_loader: str = 'llff'
+  forward_facing: bool = False
+  render_dir: str | None = None
+  render_chunk_size: int = 16384
+  render_path: bool = False
+  render_path_frames: int = 120
+  render_path_file: str | None = None
+  render_resolution: tuple[int, int] | None = None
+  render_focal: float | None = None
+  render_camtype: str | None = None
+  z_variation: float = 0.0
+  z_phase: float = 0.0
+  render_video_fps: int = 60
+  render_video_crf: int = 18
+  render_dist_percentile: float = 0.5
+  render_dist_curve_fn: Callable[..., Any] = jnp.log
+  render_job_id: int = 0
+  render_num_jobs: int = 1
+  render_save_async: bool = True
+  render_spline_keyframes: str | None = None
+  render_spline_n_interp: int = 30
+  render_spline_degree: int = 5
+  render_spline_smoothness: float = 0.03
+
+
+def path_kind(cfg: RenderConfig) -> str:
+  """Returns which path 'auto' stands for.
+
+  A file if one is given, else a spline if key frames are, else what suits the
+  scene: a spiral before forward-facing ones, an orbit at the cameras' mean
+  height around objects, an ellipse at height 0 in centred scenes.
+  """
+  if cfg.render_path_file is not None:
+    return 'file'
+  if cfg.render_spline_keyframes is not None:
+    return 'spline'
+  if cfg.forward_facing:
+    return 'spiral'
+  return 'orbit' if cfg.dataset_loader in _OBJECT_LOADERS else 'ellipse'
+
+
+def render_path_cameras(
+  cfg: RenderConfig, scene: base.Scene, kind: str = 'auto'
+) -> camera.Cameras:
+  """Makes the cameras of a path from those of a scene.
+
+  Distortion is dropped and the principal point centred. The resolution and
+  focal length are those of the scene's first camera unless the config says
+  otherwise; a new resolution alone keeps the focal length in pixels, as in
+  MultiNeRF.
+
+  Args:
+    cfg: Which path, how many frames, which lens.
+    scene: Either split; key frames are looked up in its image names.
+    kind: One of `KINDS`.
+
+  Returns:
+    One camera per frame.
+
+  Raises:
+    ConfigError: `kind` or the camera type is unknown, or the lens does not
+      suit the scene.
+    DataError: The path file or key frames are missing or malformed.
+  """
+  poses = _path_poses(cfg, scene, path_kind(cfg) if kind == 'auto' else kind)
+  source = scene.cameras
+  if cfg.render_resolution is None:
+    width, height = int(source.widths[0]), int(source.heights[0])
+  else:
+    width, height = cfg.render_resolution
+  camtype = _camtype(cfg, source)
+  if camtype is camera.ProjectionType.PANORAMIC:
+    pixtocam = projection.get_pano_pixtocam(width, height)
+  else:
+    pixtocam = projection.get_pixtocam(_focal(cfg, source), width, height)
+  return camera.make_cameras(
+    pixtocam,
+    poses,
+    widths=width,
+    heights=height,
+    near=float(np.min(source.near)),
+    far=float(np.max(source.far)),
+    pixtocam_ndc=source.pixtocam_ndc,
+    camtype=camtype,
+  )
+
+
+def render_path_scene(
+  cfg: RenderConfig, scene: base.Scene, kind: str = 'auto'
+) -> base.Scene:
+  """Returns a scene without images whose cameras are a path through `scene`.
+
+  See `render_path_cameras`. The images are called `frame_000` and so on.
+  """
+  cameras = render_path_cameras(cfg, scene, kind)
+  digits = export.num_digits(len(cameras))
+  return dataclasses.replace(
+    scene,
+    cameras=cameras,
+    image_names=tuple(f'frame_{i:0{digits}d}' for i in range(len(cameras))),
+    images=None,
+    disps=None,
+    normals=None,
+    alphas=None,
+  )
+
+
+def _path_poses(
+  cfg: RenderConfig, scene: base.Scene, kind: str
+) -> Float[np.ndarray, 'n 3 4']:
+  """Camera-to-world poses of the path, float64."""
+  poses = np.asarray(scene.cameras.camtoworlds, np.float64)
+  frames = cfg.render_path_frames
+  if kind == 'file':
+    if cfg.render_path_file is None:
+      raise errors.ConfigError('Config.render_path_file is not set.')
+    return camera_paths.load_poses(cfg.render_path_file)
+  if kind == 'spline':
+    return _spline(cfg, scene, poses)
+  if kind == 'spiral':
+    bounds = np.array(_spiral_bounds(scene.cameras))
+    return camera_paths.generate_spiral_path(poses, bounds, frames)
+  if kind not in KINDS:
+    raise errors.ConfigError(
+      f'Unknown camera path {kind!r}; known: {", ".join(KINDS)}.'
+    )
+  lift = np.zeros((3, 4))
+  if kind == 'orbit':
+    lift[2, 3] = poses[:, 2, 3].mean()
+  path = camera_paths.generate_ellipse_path(
+    poses - lift, frames, z_variation=cfg.z_variation, z_phase=cfg.z_phase
+  )
+  return path + lift
+
+
+def _spline(cfg: RenderConfig, scene: base.Scene, poses: np.ndarray):
+  """Spline through the key frames."""
+  if cfg.render_spline_keyframes is None:
+    raise errors.ConfigError('Config.render_spline_keyframes is not set.')
+  keys = camera_paths.keyframe_indices(
+    cfg.render_spline_keyframes, scene.image_names
+  )
+  return camera_paths.generate_interpolated_path(
+    poses[keys],
+    cfg.render_spline_n_interp,
+    cfg.render_spline_degree,
+    cfg.render_spline_smoothness,
+  )
+
+
+def _spiral_bounds(source: camera.Cameras) -> tuple[float, float]:
+  """Depth bounds of a forward-facing scene in world units."""
+  near, far = float(np.min(source.near)), float(np.max(source.far))
+  # Under NDC near and far are 0 and 1 and say nothing about depth.
+  if source.pixtocam_ndc is not None or near <= 0:
+    return _SPIRAL_BOUNDS
+  return near, far
+
+
+def _camtype(
+  cfg: RenderConfig, source: camera.Cameras
+) -> camera.ProjectionType:
+  if cfg.render_camtype is None:
+    return source.camtype
+  known = [t.value for t in camera.ProjectionType]
+  if cfg.render_camtype not in known:
+    raise errors.ConfigError(
+      f'Config.render_camtype = {cfg.render_camtype!r}; known: {known}.'
+    )
+  camtype = camera.ProjectionType(cfg.render_camtype)
+  perspective = camera.ProjectionType.PERSPECTIVE
+  if source.pixtocam_ndc is not None and camtype is not perspective:
+    raise errors.ConfigError(
+      f'Config.render_camtype = {camtype.value!r} needs rays in all '
+      'directions; a scene in NDC (Config.forward_facing) has only those in '
+      'front of its cameras.'
+    )
+  return camtype
+
+
+def _focal(cfg: RenderConfig, source: camera.Cameras) -> float:
+  """Focal length in pixels."""
+  if cfg.render_focal is not None:
+    return cfg.render_focal
+  if source.camtype is camera.ProjectionType.PANORAMIC:
+    raise errors.ConfigError(
+      'The scene was photographed with panoramic cameras, which have no focal '
+      'length; set Config.render_focal.'
+    )
+  return 1.0 / float(source.pixtocams[0, 0, 0])

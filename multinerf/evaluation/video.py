@@ -1,0 +1,207 @@
+"""Videos from the frames of a camera path, through ffmpeg.
+
+`imageio-ffmpeg`, which ships the program, is an optional dependency, imported
+only when a video is made. It is given raw frames through a pipe.
+"""
+
+import dataclasses
+import itertools
+import os
+import pathlib
+import secrets
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import UInt8
+
+from multinerf import errors, parallel
+from multinerf.data import images
+from multinerf.evaluation import export, visualize
+
+TAGS = ('color', 'normals', 'acc', 'distance_mean', 'distance_median')
+
+
+@dataclasses.dataclass(frozen=True)
+class VideoConfig:
+  """How videos look; the names are those of `Config`.
+
+  Attributes:
+    render_video_fps: Frames per second, > 0.
+    render_video_crf: H.264 quality, 0 (lossless) .. 51 (worst).
+    render_dist_percentile: Depth colours span the percentiles p and 100 - p
+      of frame 0; in [0, 50).
+    render_dist_curve_fn: Monotonic curve that depth is drawn on.
+  """
+
+  render_video_fps: int = 60
+  render_video_crf: int = 18
+  render_dist_percentile: float = 0.5
+  render_dist_curve_fn: Callable[..., Any] = jnp.log
+
+
+def write_video(
+  path: str | os.PathLike,
+  frames: Iterable[UInt8[np.ndarray, 'h w 3']],
+  *,
+  fps: int = 60,
+  crf: int = 18,
+) -> None:
+  """Encodes frames as H.264 (yuv420p, plays everywhere), atomically.
+
+  Odd sizes, which H.264 does not have, are made even by repeating the last
+  row or column.
+
+  Args:
+    path: An .mp4 file to write or replace; missing folders are made.
+    frames: At least one, all of one size; drawn one at a time.
+    fps: Frames per second.
+    crf: Constant rate factor, 0 (lossless) .. 51.
+
+  Raises:
+    ConfigError: imageio-ffmpeg is not installed, ffmpeg fails, or `fps` or
+      `crf` is out of range.
+    ValueError: There are no frames, or they differ in size.
+  """
+  if fps <= 0 or not 0 <= crf <= 51:
+    raise errors.ConfigError(
+      f'Config.render_video_fps = {fps} must be positive and '
+      f'Config.render_video_crf = {crf} in 0 .. 51.'
+    )
+  ffmpeg = _ffmpeg()
+  path = pathlib.Path(path)
+  path.parent.mkdir(parents=True, exist_ok=True)
+  temp = path.with_name(f'.{path.stem}.{secrets.token_hex(4)}.tmp.mp4')
+  frames = map(_even, frames)
+  first = next(frames, None)
+  if first is None:
+    raise ValueError(f'No frames for the video {path}.')
+  height, width = first.shape[:2]
+  # fmt: off
+  command = [
+    ffmpeg, '-y', '-loglevel', 'error',
+    '-f', 'rawvideo', '-pix_fmt', 'rgb24', '-s', f'{width}x{height}',
+    '-r', str(fps), '-i', '-',
+    '-an', '-c:v', 'libx264', '-pix_fmt', 'yuv420p', '-crf', str(crf),
+    '-movflags', '+faststart', os.fspath(temp),
+  ]
+  # fmt: on
+  try:
+    _encode(command, itertools.chain([first], frames), first.shape)
+    os.replace(temp, path)
+  finally:
+    temp.unlink(missing_ok=True)
+
+
+def write_path_videos(
+  manifest: export.FrameManifest, prefix: str | os.PathLike, cfg: VideoConfig
+) -> list[pathlib.Path]:
+  """Makes `<prefix>_<tag>.mp4` of everything the frames hold.
+
+  Several jobs that find the path complete at the same moment make the same
+  videos; each replaces the file in one go, so that does no harm.
+
+  Args:
+    manifest: The frames; all must be complete.
+    prefix: Path and beginning of the videos' names.
+    cfg: Look.
+
+  Returns:
+    The videos written; empty on processes other than the lead.
+
+  Raises:
+    DataError: Frames are missing; names them.
+    ConfigError: See `write_video`.
+  """
+  if not parallel.is_lead():
+    return []
+  present = manifest.require_complete()
+  written = []
+  for tag in TAGS:
+    if tag not in present:
+      continue
+    path = pathlib.Path(f'{prefix}_{tag}.mp4')
+    write_video(
+      path,
+      path_frames(manifest, tag, cfg),
+      fps=cfg.render_video_fps,
+      crf=cfg.render_video_crf,
+    )
+    written.append(path)
+  return written
+
+
+def path_frames(
+  manifest: export.FrameManifest, tag: str, cfg: VideoConfig
+) -> Iterator[np.ndarray]:
+  """Reads the frames of one tag as uint8 RGB [h, w, 3], in order.
+
+  Distances are coloured, with the limits of frame 0 for all frames, so that a
+  colour means the same distance throughout.
+  """
+  limits = None
+  for idx in range(manifest.num_frames):
+    path = export.frame_path(manifest.folder, tag, idx, digits=manifest.digits)
+    if path.suffix == '.png':
+      yield images.read_image(path)[..., :3]
+      continue
+    plane = images.read_tiff(path)
+    if tag == 'acc':
+      picture = np.repeat(plane[..., None], 3, axis=-1)
+    else:
+      if limits is None:
+        limits = visualize.depth_limits(
+          plane, percentile=cfg.render_dist_percentile
+        )
+      curve_fn = cfg.render_dist_curve_fn
+      picture = visualize.colour_depth(plane, limits=limits, curve_fn=curve_fn)
+    yield images.to_uint8(picture)
+
+
+def _ffmpeg() -> str:
+  """Path of the ffmpeg program that imageio-ffmpeg ships."""
+  try:
+    import imageio_ffmpeg
+
+    return imageio_ffmpeg.get_ffmpeg_exe()
+  except (ImportError, RuntimeError) as e:
+    raise errors.ConfigError(
+      f'Videos need ffmpeg ({e}): pip install multinerf[video]. The frames '
+      'are written; render again to make the video only.'
+    ) from e
+
+
+def _encode(command: list[str], frames: Iterable[np.ndarray], shape) -> None:
+  """Runs ffmpeg on raw frames; its complaints become the error message."""
+  with tempfile.TemporaryFile() as messages:
+    process = subprocess.Popen(
+      command, stdin=subprocess.PIPE, stderr=messages, stdout=messages
+    )
+    try:
+      with process.stdin as pipe:
+        for frame in frames:
+          if frame.shape != shape:
+            raise ValueError(
+              f'Frames of a video differ in size: {shape}, then {frame.shape}.'
+            )
+          pipe.write(np.ascontiguousarray(frame).data)
+      failed = process.wait() != 0
+    except BrokenPipeError:  # ffmpeg has stopped; what it said follows
+      failed = True
+    finally:
+      if process.poll() is None:
+        process.kill()
+      process.wait()
+    if failed:
+      messages.seek(0)
+      said = messages.read().decode(errors='replace').strip()
+      raise errors.ConfigError(f'ffmpeg could not make the video: {said}')
+
+
+def _even(frame: np.ndarray) -> np.ndarray:
+  """Repeats the last row and column where a side is odd."""
+  height, width = frame.shape[:2]
+  return np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode='edge')

@@ -1,0 +1,148 @@
+"""Camera paths for every kind of scene, and their lenses."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from multinerf import errors
+from multinerf.cameras import camera, projection
+from multinerf.evaluation import paths
+
+
+def centres(cameras):
+  return np.asarray(cameras.camtoworlds)[:, :, 3]
+
+
+def test_a_blender_scene_gets_an_orbit_at_the_height_of_its_cameras(make_scene):
+  cfg = paths.RenderConfig(dataset_loader='blender', render_path_frames=12)
+  cameras = paths.render_path_cameras(cfg, make_scene(8))
+  assert len(cameras) == 12
+  position = centres(cameras)
+  np.testing.assert_allclose(position[:, 2], 2.0, atol=1e-5)
+  # Eight cameras on a ring: the 90th percentile of |x| is the radius.
+  np.testing.assert_allclose(np.linalg.norm(position[:, :2], axis=1), 4.0,
+                             rtol=1e-5)  # fmt: skip
+  # The ring's cameras look at the origin: so does the orbit.
+  back = np.asarray(cameras.camtoworlds)[:, :, 2]
+  unit = position / np.linalg.norm(position, axis=1, keepdims=True)
+  np.testing.assert_allclose(back, unit, atol=1e-5)
+
+
+def test_a_centred_scene_gets_an_ellipse_at_height_zero(make_scene):
+  cfg = paths.RenderConfig(dataset_loader='llff', render_path_frames=6)
+  cameras = paths.render_path_cameras(cfg, make_scene(8))
+  np.testing.assert_allclose(centres(cameras)[:, 2], 0.0, atol=1e-6)
+
+
+def test_height_variation_moves_the_orbit_around_its_height(make_scene):
+  scene = make_scene(8)
+  poses = np.array(scene.cameras.camtoworlds)
+  poses[:, 2, 3] += np.linspace(-1, 1, 8)
+  scene = dataclasses.replace(
+    scene, cameras=scene.cameras.replace(camtoworlds=poses)
+  )
+  cfg = paths.RenderConfig(dataset_loader='blender', z_variation=1.0)
+  height = centres(paths.render_path_cameras(cfg, scene))[:, 2]
+  low, high = np.percentile(poses[:, 2, 3], [10, 90])
+  # 120 frames meet the turning points to 1e-3 of the range.
+  np.testing.assert_allclose([height.min(), height.max()], [low, high],
+                             atol=2e-3)  # fmt: skip
+
+
+def test_a_forward_facing_scene_gets_a_spiral_and_keeps_its_ndc(make_scene):
+  scene = make_scene(4)
+  ndc = projection.get_pixtocam(25.0, 20, 16)
+  cameras = scene.cameras.replace(pixtocam_ndc=ndc.astype(np.float32))
+  scene = dataclasses.replace(scene, cameras=cameras)
+  cfg = paths.RenderConfig(forward_facing=True, render_path_frames=7)
+  assert paths.path_kind(cfg) == 'spiral'
+  found = paths.render_path_cameras(cfg, scene)
+  assert len(found) == 7
+  np.testing.assert_array_equal(found.pixtocam_ndc, cameras.pixtocam_ndc)
+  pano = dataclasses.replace(cfg, render_camtype='pano')
+  with pytest.raises(errors.ConfigError, match='NDC'):
+    paths.render_path_cameras(pano, scene)
+
+
+def test_a_path_file_comes_first_and_is_followed_exactly(make_scene, tmp_path):
+  poses = np.asarray(make_scene(5).cameras.camtoworlds)[::-1]
+  np.save(tmp_path / 'path.npy', poses)
+  cfg = paths.RenderConfig(
+    render_path_file=str(tmp_path / 'path.npy'),
+    render_spline_keyframes='ignored',
+    forward_facing=True,
+  )
+  cameras = paths.render_path_cameras(cfg, make_scene(3))
+  np.testing.assert_array_equal(cameras.camtoworlds, poses)
+
+
+def test_key_frames_make_a_spline_through_them(make_scene, tmp_path):
+  names = tmp_path / 'keys.txt'
+  names.write_text('view_4.png\nview_5.png\nview_6.png\n')
+  scene = make_scene(16)
+  cfg = paths.RenderConfig(
+    render_spline_keyframes=str(names),
+    render_spline_n_interp=5,
+    render_spline_smoothness=0.0,
+  )
+  cameras = paths.render_path_cameras(cfg, scene)
+  assert len(cameras) == 10
+  np.testing.assert_allclose(
+    cameras.camtoworlds[0], scene.cameras.camtoworlds[4], atol=1e-5
+  )
+
+
+def test_the_lens_is_that_of_the_data_without_distortion(make_scene):
+  scene = make_scene(3)
+  bent = scene.cameras.replace(distortion={'k1': np.full(3, 0.1, np.float32)})
+  scene = dataclasses.replace(scene, cameras=bent)
+  cameras = paths.render_path_cameras(paths.RenderConfig(), scene)
+  assert cameras.distortion is None
+  # The focal length went through float32 and back.
+  np.testing.assert_allclose(
+    cameras.pixtocams[0], bent.pixtocams[0], rtol=1e-6
+  )
+  assert (cameras.widths[0], cameras.heights[0]) == (20, 16)
+  np.testing.assert_array_equal(cameras.near, bent.near)
+
+
+def test_resolution_focal_length_and_camera_type_can_be_chosen(make_scene):
+  cfg = paths.RenderConfig(
+    render_resolution=(40, 30), render_focal=33.0, render_camtype='fisheye'
+  )
+  cameras = paths.render_path_cameras(cfg, make_scene(3))
+  assert cameras.camtype is camera.ProjectionType.FISHEYE
+  assert (cameras.widths[0], cameras.heights[0]) == (40, 30)
+  np.testing.assert_allclose(
+    cameras.pixtocams[0], projection.get_pixtocam(33.0, 40, 30), rtol=1e-6
+  )
+  pano = dataclasses.replace(cfg, render_camtype='pano')
+  cameras = paths.render_path_cameras(pano, make_scene(3))
+  np.testing.assert_allclose(
+    cameras.pixtocams[0], projection.get_pano_pixtocam(40, 30), rtol=1e-6
+  )
+
+
+@pytest.mark.parametrize(
+  'kind,changes,message',
+  [
+    ('circle', {}, "'circle'; known"),
+    ('auto', {'render_camtype': 'cubemap'}, "'cubemap'; known"),
+    ('file', {}, 'render_path_file is not set'),
+    ('spline', {}, 'render_spline_keyframes is not set'),
+  ],
+)
+def test_wrong_choices_are_errors(make_scene, kind, changes, message):
+  cfg = paths.RenderConfig(**changes)
+  with pytest.raises(errors.ConfigError, match=message):
+    paths.render_path_cameras(cfg, make_scene(3), kind)
+
+
+def test_a_path_scene_has_names_and_no_truth(make_scene):
+  cfg = paths.RenderConfig(render_path_frames=4)
+  scene = paths.render_path_scene(cfg, make_scene(3))
+  assert scene.image_names == tuple(f'frame_00{i}' for i in range(4))
+  assert len(scene) == len(scene.cameras) == 4
+  for kind in ('images', 'disps', 'normals', 'alphas'):
+    assert getattr(scene, kind) is None
