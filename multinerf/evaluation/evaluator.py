@@ -122,17 +122,13 @@ def evaluate(
     DataError: The images are too small for a metric.
   """
   start = time.monotonic()
-  perceptual = lpips.load(cfg.lpips_weights) if cfg.lpips_weights else None
+  measure = _metrics(cfg)
   run = _Run(
     scene=scene,
     step=step,
     folder=_folder(scene, out_dir),
     cfg=cfg,
-    metrics=metrics.Metrics(
-      quantize=cfg.eval_quantize_metrics,
-      crop_borders=cfg.eval_crop_borders,
-      lpips=perceptual,
-    ),
+    metrics=measure,
     writer=writer,
     log=log,
     render_rays=render_rays,
@@ -145,11 +141,11 @@ def evaluate(
     log(f'Evaluating image {i + 1}/{num}')
     slot = showcase.index(i) if i in showcase else None
     found.append(run.view(i, render_view, slot))
-  reason = None if perceptual else lpips.NO_WEIGHTS
+  reason = None if measure.lpips else lpips.NO_WEIGHTS
   out = results.Results(
     step=step,
     images=tuple(found),
-    protocol=_protocol(scene, cfg, perceptual) | dict(protocol or {}),
+    protocol=_protocol(scene, cfg, measure.lpips) | dict(protocol or {}),
     test_names=tuple(image.name for image in found),
     lpips_reason=reason if scene.images is not None else 'no ground truth',
     wall_seconds=time.monotonic() - start,
@@ -308,6 +304,15 @@ class _Run:
     for tag, picture in pictures.items():
       shown = np.clip(picture[::stride, ::stride], 0.0, 1.0)
       self.writer.image(tag, shown.astype(np.float32), self.step)
+
+
+def _metrics(cfg: EvalConfig) -> metrics.Metrics:
+  """What to measure on each pair of images."""
+  return metrics.Metrics(
+    quantize=cfg.eval_quantize_metrics,
+    crop_borders=cfg.eval_crop_borders,
+    lpips=lpips.load(cfg.lpips_weights) if cfg.lpips_weights else None,
+  )
 
 
 def _folder(scene: base.Scene, out_dir) -> pathlib.Path | None:
