@@ -62,15 +62,16 @@ class Reader:
       selector, arg = 'gin.macro', 'value'
     try:
       info = gin_values.lookup(selector)
-      if info is None:
-        raise errors.ConfigError(
-          f'unknown class or function {selector!r}; known classes: '
-          f'{", ".join(self._class_names)}.'
-          f'{registry.suggest(selector, self._class_names)}'
-        )
-      gin.bind_parameter((scope, selector, arg), value)
     except KeyError as e:
       raise errors.ConfigError(f'ambiguous name {selector!r}') from e
+    if info is None:
+      raise errors.ConfigError(
+        f'unknown class or function {selector!r}; known classes: '
+        f'{", ".join(self._class_names)}.'
+        f'{registry.suggest(selector, self._class_names)}'
+      )
+    try:
+      gin.bind_parameter((scope, selector, arg), value)
     except ValueError as e:
       raise errors.ConfigError(
         f'{selector} has no option {arg!r}.'

@@ -143,8 +143,9 @@ def _register(classes: Mapping[str, type]) -> None:
       if known is not None and known.wrapped is target:
         continue
       module, name = selector.rsplit('.', 1)
-      is_class = inspect.isclass(target) and dataclasses.is_dataclass(target)
-      hidden = [f.name for f in dataclasses.fields(target)] if is_class else []
+      hidden: list[str] = []
+      if dataclasses.is_dataclass(target):
+        hidden = [f.name for f in dataclasses.fields(target)]
       gin.external_configurable(
         target,
         name=name,

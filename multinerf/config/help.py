@@ -11,7 +11,7 @@ import textwrap
 from collections.abc import Mapping
 from typing import Any
 
-from multinerf.config import externals, option, schema
+from multinerf.config import externals, gin_setup, option, schema
 
 _WIDTH = 80
 _HIDDEN = ('name', 'parent')
@@ -84,7 +84,7 @@ def class_help(classes: Mapping[str, type]) -> str:
   return '\n\n'.join(topics)
 
 
-def full_help(classes: Mapping[str, type]) -> str:
+def text(classes: Mapping[str, type] = gin_setup.MODEL_CLASSES) -> str:
   """Returns the whole reference: `Config`, the classes, the functions.
 
   Args:

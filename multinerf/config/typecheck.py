@@ -116,8 +116,8 @@ def _conform_scalar(value: Any, annotation: type) -> Any:
     if isinstance(value, bool) or (is_number and value in (0, 1)):
       return bool(value)
   elif annotation is int:
-    if is_number and math.isfinite(value) and value == int(value):
-      return int(value)
+    if is_number and math.isfinite(value) and value == math.floor(value):
+      return math.floor(value)
   elif annotation is float:
     if is_number and not math.isnan(value):
       return float(value)

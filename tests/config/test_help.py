@@ -101,6 +101,8 @@ def test_every_option_of_every_model_class_is_explained(name):
     assert f'{name}.{field} =' in text
 
 
-def test_full_help_ends_with_the_functions():
-  text = help.full_help(gin_setup.MODEL_CLASSES)
+def test_the_whole_text_has_all_three_parts():
+  text = help.text()
+  assert text.startswith(help.config_help())
+  assert 'NerfMLP, PropMLP: ' in text
   assert '@coord.contract' in text[text.index('Functions to refer to') :]
