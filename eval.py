@@ -1,8 +1,7 @@
 """Measures a trained field on its held-out views: PSNR, SSIM, normals, depth.
 
   python eval.py --gin_configs=blender.gin \
-    --gin_bindings="Config.data_dir = '/data/chair'" \
-    --gin_bindings="Config.checkpoint_dir = '/runs/chair'"
+    --data_dir=/data/chair --checkpoint_dir=/runs/chair
 
 Runs from any directory. `--help` lists the flags and every `Config` option.
 """

@@ -1,8 +1,7 @@
 """Renders a trained field: test views or a camera path, as images and video.
 
   python render.py --gin_configs=blender.gin \
-    --gin_bindings="Config.data_dir = '/data/chair'" \
-    --gin_bindings="Config.checkpoint_dir = '/runs/chair'" \
+    --data_dir=/data/chair --checkpoint_dir=/runs/chair \
     --gin_bindings="Config.render_path = True"
 
 Runs from any directory. `--help` lists the flags and every `Config` option.

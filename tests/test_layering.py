@@ -29,7 +29,7 @@ LAYERS = {
   'config': 5,
   'app': 6,
 }
-SCRIPTS_LAYER = 7  # train.py, eval.py, render.py, benchmarks/
+SCRIPTS_LAYER = 7  # train.py, eval.py, render.py, scripts/, benchmarks/
 
 DEVICE_CALLS = (
   r'jax\.(pmap|shard_map|distributed|sharding|process_\w+|host_\w+'
@@ -150,8 +150,9 @@ def _chain(node: ast.AST) -> list[str]:
 
 
 def find_modules(root: pathlib.Path) -> list[Module]:
-  """All sources the rules hold for: the package, the scripts, benchmarks."""
-  paths = [*root.glob('multinerf/**/*.py'), *root.glob('benchmarks/**/*.py')]
+  """All sources the rules hold for: the package and the scripts."""
+  folders = ['multinerf', 'benchmarks', 'scripts']
+  paths = [p for name in folders for p in (root / name).rglob('*.py')]
   paths += [p for p in root.glob('*.py') if p.name != 'setup.py']
   return [Module(root, p) for p in sorted(paths)]
 
