@@ -4,3 +4,4 @@ The imports below fill the table of loaders, `base.SCENES`.
 """
 
 from multinerf.data import blender as _blender  # noqa: F401
+from multinerf.data import synthetic as _synthetic  # noqa: F401
