@@ -283,7 +283,7 @@ def _validate_matrices(scene: Scene, where: str):
     ('pose', np.asarray(scene.cameras.camtoworlds)),
     ('intrinsic matrix', np.asarray(scene.cameras.pixtocams)),
   ):
-    finite = np.isfinite(matrices).all((-2, -1))
+    finite = np.asarray(np.isfinite(matrices).all(axis=(-2, -1)))
     square = np.where(finite[:, None, None], matrices, 0)[:, :, :3]
     # Unit-free: a singular matrix squeezes some direction to nothing.
     spread = np.linalg.svd(square.astype(np.float64), compute_uv=False)

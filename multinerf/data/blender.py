@@ -13,6 +13,7 @@ import math
 import os
 import pathlib
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float32, Num
@@ -142,7 +143,7 @@ def _read_json(path: pathlib.Path) -> dict:
   return meta
 
 
-def _need(holder, key: str, kind, where) -> object:
+def _need(holder, key: str, kind, where) -> Any:
   """holder[key], which must be of type `kind`."""
   value = holder.get(key) if isinstance(holder, dict) else None
   if not isinstance(value, kind) or isinstance(value, bool):
@@ -312,7 +313,8 @@ def _load_tiffs(
 def _read_plane(path, reference, shape, factor) -> np.ndarray:
   """One float channel [H, W, 1] of the given size before down-sampling."""
   plane = images.read_tiff(path)
-  _check_size(path, *plane.shape[::-1], reference, *shape[::-1])
+  height, width = plane.shape
+  _check_size(path, width, height, reference, *shape[::-1])
   if not np.isfinite(plane).all():
     raise errors.DataError(f'{path} holds values that are not finite.')
   plane = plane[..., None]

@@ -108,6 +108,8 @@ def _unfilter(filters: np.ndarray, residual: np.ndarray) -> np.ndarray:
       left,
       np.where(to_up <= to_diag, up, diag),
     )
-    predicted = np.choose(kind, [0, left, up, (left + up) // 2, paeth])
+    predicted = np.choose(
+      kind, (np.zeros_like(left), left, up, (left + up) // 2, paeth)
+    )
     out[row + 1, col + 1] = (residual[row, col] + predicted) & 255
   return np.ascontiguousarray(out[1:, 1:].astype(np.uint8))
