@@ -12,23 +12,25 @@ HERE = pathlib.Path(__file__).resolve().parent
 
 CORE = [
   'absl-py>=2.0',
-  'flax>=0.12',
+  'flax>=0.12.8',
   'gin-config>=0.5',
-  'jax>=0.10',
+  'jax>=0.10.2',
   'jaxtyping>=0.3',
   'numpy>=2.0',
-  'optax>=0.2.5',
+  'optax>=0.2.8',
   'pillow>=10.0',
   'scipy>=1.14',
-  'tensorboardX>=2.6',
+  'tensorboardX>=2.6.2',
   'tqdm>=4.60',
 ]
 VIDEO = ['imageio>=2.31', 'imageio-ffmpeg>=0.4.9']
 TEST = VIDEO + [
   'beartype>=0.18',
   'hypothesis>=6.90',
-  'pytest>=8.0',
+  'pytest>=8.2',
   'pytest-xdist>=3.5',
+  # Reads back the event files that the writer tests make.
+  'tensorboard>=2.20',
   # The first release that builds wheels without the `wheel` package; the
   # packaging test builds one without fetching anything.
   'setuptools>=70.1',
