@@ -14,8 +14,7 @@ from multinerf.types import Array, Float, Int, Num
 
 EPS2 = float(jnp.finfo(jnp.float32).eps) ** 2
 Knots = Num[Array, '*#batch n']
-# One value less than knots: a coefficient of each piece.
-Pieces = Float[Array, '*#batch pieces']
+Values = Num[Array, '*#batch values']  # as many as knots
 
 
 def _check(t: Array, y: Array) -> None:
@@ -38,7 +37,7 @@ def check_zero_endpoints(y: Num[Array, '... n']) -> None:
 
 
 def query(
-  tq: Num[Array, '*#batch m'], t: Knots, v: Knots
+  tq: Num[Array, '*#batch m'], t: Knots, v: Values
 ) -> Float[Array, '... m']:
   """Value of the spline at tq; 0 before the first and after the last knot."""
   _check(t, v)
@@ -46,13 +45,13 @@ def query(
   return jnp.where(inside, lookup.sorted_interp(tq, t, v), 0.0)
 
 
-def integrate(t: Knots, w: Knots) -> Num[Array, '...']:
+def integrate(t: Knots, w: Values) -> Num[Array, '...']:
   """Area under the spline, by the trapezoid rule (exact here)."""
   _check(t, w)
   return jnp.sum((w[..., :-1] + w[..., 1:]) * jnp.diff(t), axis=-1) / 2
 
 
-def normalize(t: Knots, w: Knots, eps: float = EPS2) -> Float[Array, '... n']:
+def normalize(t: Knots, w: Values, eps: float = EPS2) -> Float[Array, '... n']:
   """The spline divided by its area, or by eps if that is larger."""
   _check(t, w)
   return w / jnp.maximum(eps, integrate(t, w))[..., None]
@@ -65,7 +64,7 @@ def _sort_knots(t: Array, y: Array) -> tuple[Array, Array]:
 
 
 def insert_knot(
-  ti: Num[Array, '*#batch m'], t: Knots, y: Knots
+  ti: Num[Array, '*#batch m'], t: Knots, y: Values
 ) -> tuple[Float[Array, '... k'], Float[Array, '... k']]:
   """Adds knots without changing the function.
 
@@ -88,7 +87,7 @@ def insert_knot(
 
 def clamp(
   t: Knots,
-  y: Knots,
+  y: Values,
   minval: Num[Array, '*#batch 1'],
   maxval: Num[Array, '*#batch 1'],
 ) -> tuple[Float[Array, '... k'], Float[Array, '... k']]:
@@ -112,7 +111,7 @@ def clamp(
 
 
 def compute_integral(
-  t: Knots, y: Knots
+  t: Knots, y: Values
 ) -> tuple[Float[Array, '... pieces'], Num[Array, '...'], Float[Array, '...']]:
   """The spline's running integral, piecewise quadratic and 0 at the start.
 

@@ -106,12 +106,13 @@ def safe_arctan2(y: ArrayLike, x: ArrayLike) -> Array:
 def _safe_arctan2_jvp(primals, tangents):
   y, x = primals
   # d angle = (x dy - y dx) / (x^2 + y^2). Scaling by the larger magnitude
-  # keeps the squares from overflowing or vanishing.
-  size = jnp.maximum(jnp.maximum(jnp.abs(x), jnp.abs(y)), TINY)
-  ys, xs = y / size, x / size
-  norm = jnp.maximum(xs * xs + ys * ys, TINY)
-  slope_y = jnp.clip((xs / norm) / size, -MAX, MAX)
-  slope_x = jnp.clip((-ys / norm) / size, -MAX, MAX)
+  # keeps the squares from overflowing or vanishing. Factors, not quotients:
+  # XLA turns (a / b) / c into a / (b c), whose denominator vanishes here.
+  scale = 1 / jnp.maximum(jnp.maximum(jnp.abs(x), jnp.abs(y)), TINY)
+  xs, ys = x * scale, y * scale
+  inverse = 1 / jnp.maximum(xs * xs + ys * ys, 0.5)  # 0 at the origin only
+  slope_y = (xs * inverse) * scale
+  slope_x = (-ys * inverse) * scale
   return safe_arctan2(y, x), slope_y * tangents[0] + slope_x * tangents[1]
 
 

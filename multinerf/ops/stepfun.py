@@ -44,7 +44,7 @@ def query(
   tq: Float[Array, '*#batch m'],
   t: Edges,
   y: Bins,
-  outside_value: float | None = 0.0,
+  outside_value: ArrayLike | None = 0.0,
   *,
   left: ArrayLike | None = None,
   right: ArrayLike | None = None,
@@ -370,4 +370,4 @@ def interval_distortion(
   common = common + (1 - b_lo - b_hi) * (hi - lo) / 3
   overlapping = a_lo * (mid1 - a_lo_mid) + a_hi * (a_hi_mid - mid1)
   overlapping = overlapping + (1 - a_lo - a_hi) * common
-  return jnp.where(lo < hi, overlapping, jnp.abs(mid0 - mid1))
+  return jnp.where(lo <= hi, overlapping, jnp.abs(mid0 - mid1))

@@ -6,6 +6,7 @@ Source: google-research/multinerf@5b4d4f6, see shared/golden/README.md.
 import functools
 
 import golden_util
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -14,6 +15,21 @@ from multinerf.ops import resampling, stepfun
 
 check = functools.partial(golden_util.check_case, jit=True)
 CASES = ('c0', 'c1', 'c2')
+
+
+# Compiled once per shape, and shared by the cases that differ in values only.
+query = jax.jit(stepfun.query)
+max_dilate = jax.jit(stepfun.max_dilate)
+max_dilate_weights = jax.jit(
+  stepfun.max_dilate_weights, static_argnames='renormalize'
+)
+invert_cdf = jax.jit(stepfun.invert_cdf)
+sample = jax.jit(
+  stepfun.sample, static_argnames=('num_samples', 'deterministic_center')
+)
+sample_intervals = jax.jit(
+  stepfun.sample_intervals, static_argnames='num_samples'
+)
 
 
 def domain_of(params):
@@ -31,7 +47,7 @@ def test_searchsorted_matches_the_reference(golden, case):
   'case', ['c0', 'c1', 'c2', 'outside0', 'outside1', 'outside2']
 )
 def test_query_matches_the_reference(golden, case):
-  check(golden('stepfun'), 'query', case, stepfun.query)
+  golden_util.check_case(golden('stepfun'), 'query', case, query)
 
 
 @pytest.mark.parametrize('case', CASES)
@@ -81,7 +97,9 @@ def test_max_dilate_matches_the_reference(golden, case, domain):
   file = golden('stepfun')
   name = f'{case}_{domain}'
   params = golden_util.case_params(file.case('max_dilate', name))
-  check(file, 'max_dilate', name, stepfun.max_dilate, params=domain_of(params))
+  golden_util.check_case(
+    file, 'max_dilate', name, max_dilate, params=domain_of(params)
+  )
 
 
 @pytest.mark.parametrize('case', CASES)
@@ -93,11 +111,11 @@ def test_max_dilate_weights_matches_the_reference(
   file = golden('stepfun')
   name = f'{case}_{domain}_rn{renormalize}'
   params = golden_util.case_params(file.case('max_dilate_weights', name))
-  check(
+  golden_util.check_case(
     file,
     'max_dilate_weights',
     name,
-    stepfun.max_dilate_weights,
+    max_dilate_weights,
     params=domain_of(params),
   )
 
@@ -112,24 +130,18 @@ def sampling_cases(golden, function):
     yield file, name, params
 
 
-@pytest.mark.parametrize('function', ['invert_cdf', 'sample'])
+@pytest.mark.parametrize('function', [invert_cdf, sample])
 def test_sampling_matches_the_reference(golden, function):
-  for file, name, params in sampling_cases(golden, function):
-    # Cases share shapes, so that op by op compiles less than one jit each.
-    golden_util.check_case(
-      file, function, name, getattr(stepfun, function), params=params
-    )
+  name = function.__name__
+  for file, case, params in sampling_cases(golden, name):
+    golden_util.check_case(file, name, case, function, params=params)
 
 
 def test_sample_intervals_matches_the_reference(golden):
-  for file, name, params in sampling_cases(golden, 'sample_intervals'):
-    # Cases share shapes, so that op by op compiles less than one jit each.
+  for file, case, params in sampling_cases(golden, 'sample_intervals'):
+    params = domain_of(params)
     golden_util.check_case(
-      file,
-      'sample_intervals',
-      name,
-      stepfun.sample_intervals,
-      params=domain_of(params),
+      file, 'sample_intervals', case, sample_intervals, params=params
     )
 
 
@@ -154,7 +166,7 @@ def test_jittered_samples_lie_in_the_reference_strata(golden, case):
   if case == 'sj1':
     np.testing.assert_allclose(jitter - jitter[:, :1], 0, atol=2e-4)
     jitter = jitter[:, :1]
-  got = stepfun.sample(
+  got = sample(
     jnp.asarray(t),
     jnp.asarray(logits),
     n,
