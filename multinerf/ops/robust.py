@@ -22,8 +22,8 @@ def general_lossfun(x: ArrayLike, alpha: ArrayLike, scale: ArrayLike) -> Array:
   Args:
     x: Residuals; the loss stays constant where |x| exceeds 1e12 scales or,
       for alpha > 2, where its slope in (x/c)^2 / 2 exceeds exp(43).
-    alpha: Shape in [-inf, inf], smaller is more robust. A Python number for
-      value and gradient that are finite everywhere; an array gets a gradient.
+    alpha: Shape in [-inf, inf], smaller is more robust. With a Python
+      number the slope in x is finite everywhere; an array gets a gradient.
     scale: Width c > 0 of the quadratic bowl, in the unit of x.
 
   Returns:

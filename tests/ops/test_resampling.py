@@ -75,15 +75,20 @@ def test_blurred_weights_equal_sampling(halfwidth):
   )
 
 
+@jax.jit
+def spline_blur(tq, t, w, halfwidth):
+  """The same by upstream's route: blur, integrate, evaluate, subtract."""
+  p = stepfun.weight_to_pdf(t, w)
+  knots, values = linspline.blur_stepfun(t, p, halfwidth)
+  quad = linspline.compute_integral(knots, values)
+  return jnp.diff(linspline.interpolate_integral(tq, knots, *quad))
+
+
 @pytest.mark.parametrize('halfwidth', [0.003, 0.03, 0.3])
 def test_blurred_weights_equal_the_integral_of_the_linear_spline(halfwidth):
   t, w = ops_util.step_function(8, n=8, batch=(3,))
   tq, _ = ops_util.step_function(9, n=6, batch=(3,))
-  knots, values = linspline.blur_stepfun(
-    t, stepfun.weight_to_pdf(t, w), halfwidth
-  )
-  quad = linspline.compute_integral(knots, values)
-  want = jnp.diff(linspline.interpolate_integral(tq, knots, *quad))
+  want = spline_blur(tq, t, w, halfwidth)
   # The spline's densities are up to 1e3 and its cumulative sum rounds them.
   np.testing.assert_allclose(blur(tq, t, w, halfwidth), want, atol=2e-5)
 

@@ -8,6 +8,16 @@ import pytest
 
 from multinerf.ops import stepfun
 
+# Compiled once per shape.
+outer = jax.jit(stepfun.lossfun_outer)
+dilate = jax.jit(stepfun.max_dilate)
+dilate_weights = jax.jit(
+  stepfun.max_dilate_weights, static_argnames='renormalize'
+)
+query = jax.jit(stepfun.query)
+percentile = jax.jit(stepfun.weighted_percentile)
+distortion = jax.jit(stepfun.lossfun_distortion)
+interval_distortion = jax.jit(stepfun.interval_distortion)
 sample = jax.jit(
   stepfun.sample, static_argnames=('num_samples', 'deterministic_center')
 )
@@ -83,7 +93,7 @@ def test_query_equals_a_search_interval_by_interval():
     return -3.0
 
   want = [slow(x) for x in np.asarray(tq)]
-  np.testing.assert_array_equal(stepfun.query(tq, t, y, -3.0), want)
+  np.testing.assert_array_equal(query(tq, t, y, -3.0), want)
 
 
 def test_query_repeats_edges_or_fills_each_side():
@@ -126,11 +136,11 @@ def test_inner_and_outer_sums_equal_a_double_loop(seed):
 
 def test_a_histogram_explains_itself_and_any_coarser_one():
   t, w = ops_util.step_function(6, n=8)
-  np.testing.assert_array_equal(stepfun.lossfun_outer(t, w, t, w), 0)
-  coarse = stepfun.lossfun_outer(t, w, t[::2], w[::2] + w[1::2])
+  np.testing.assert_array_equal(outer(t, w, t, w), 0)
+  coarse = outer(t, w, t[::2], w[::2] + w[1::2])
   np.testing.assert_array_equal(coarse, 0)
   # A proposal without weight explains nothing: w^2 / (w + eps).
-  alone = stepfun.lossfun_outer(t, w, t, jnp.zeros_like(w))
+  alone = outer(t, w, t, jnp.zeros_like(w))
   np.testing.assert_allclose(alone, w**2 / (w + stepfun.EPS), rtol=1e-6)
 
 
@@ -140,25 +150,23 @@ def test_a_histogram_explains_itself_and_any_coarser_one():
 @pytest.mark.parametrize('dilation', [0.0, 0.03, 0.4])
 def test_max_dilate_equals_a_maximum_over_windows(dilation):
   t, w = ops_util.step_function(7, n=6)
-  edges, values = stepfun.max_dilate(t, w, dilation)
+  edges, values = dilate(t, w, dilation)
   x = np.random.default_rng(0).uniform(-0.5, 1.5, 300)
   reaches = (t[:-1] - dilation <= x[:, None]) & (x[:, None] < t[1:] + dilation)
   want = np.max(np.where(reaches, w, 0), axis=-1)
-  got = stepfun.query(jnp.asarray(x, jnp.float32), edges, values)
+  got = query(jnp.asarray(x, jnp.float32), edges, values)
   np.testing.assert_array_equal(got, want)
 
 
 def test_dilated_weights_cover_the_old_ones():
   t, w = ops_util.step_function(8, n=8, batch=(3,))
-  edges, wide = stepfun.max_dilate_weights(t, w, 0.05)
+  edges, wide = dilate_weights(t, w, 0.05)
   assert edges.shape == (3, 25) and wide.shape == (3, 24)
-  assert (wide.sum(-1) >= 1 - 1e-6).all()
+  assert (np.sum(wide, -1) >= 1 - 1e-6).all()
   # Zero up to rounding of the sums (1e-7), squared, over w + eps >= 1e-7.
-  np.testing.assert_allclose(
-    stepfun.lossfun_outer(t, w, edges, wide), 0, atol=1e-6
-  )
-  _, normal = stepfun.max_dilate_weights(t, w, 0.05, renormalize=True)
-  np.testing.assert_allclose(normal.sum(-1), 1, rtol=1e-6)
+  np.testing.assert_allclose(outer(t, w, edges, wide), 0, atol=1e-6)
+  _, normal = dilate_weights(t, w, 0.05, renormalize=True)
+  np.testing.assert_allclose(np.sum(normal, -1), 1, rtol=1e-6)
 
 
 @pytest.mark.parametrize('weight', [0.0, 1e-38, 1e-20, 1.0])
@@ -275,7 +283,7 @@ def test_sampling_has_finite_values_and_gradients(logits):
 def test_percentiles_invert_the_cumulative_weight():
   t, w = ops_util.step_function(12, n=9, batch=(2,))
   ps = [0, 10, 50, 77, 100]
-  x = stepfun.weighted_percentile(t, w, ps)
+  x = percentile(t, w, jnp.asarray(ps))
   for row in range(2):
     cdf = np.concatenate([[0], np.cumsum(np.float64(w[row]))])
     # Weights down to 1e-4 of widths up to 0.3: 1e-7 * 0.3 / 1e-4.
@@ -299,7 +307,7 @@ def slow_distortion(t, w):
 def test_distortion_equals_the_double_sum(scale):
   t, w = ops_util.step_function(13, n=12, batch=(3,), empty=True)
   t, w = (t - 0.3) * scale, 0.7 * w
-  got = stepfun.lossfun_distortion(t, w)
+  got = distortion(t, w)
   np.testing.assert_allclose(got, slow_distortion(t, w), rtol=1e-5)
 
 
@@ -324,7 +332,7 @@ def test_distortion_equals_the_mean_distance_of_two_samples():
   x, y = lo + (hi - lo) * gen.random(bins.shape)
   # Four standard errors of 200 000 distances below 1: 4 * 0.3 / 447.
   np.testing.assert_allclose(
-    stepfun.lossfun_distortion(t, w), np.abs(x - y).mean(), atol=2.7e-3
+    distortion(t, w), np.abs(x - y).mean(), atol=2.7e-3
   )
 
 
@@ -332,9 +340,11 @@ def test_interval_distortion_sums_to_the_distortion():
   # Different intervals never overlap, so the double sum over pairs is both.
   t, w = ops_util.step_function(16, n=7, empty=True)
   lo, hi = t[:-1], t[1:]
-  pairs = stepfun.interval_distortion(lo[:, None], hi[:, None], lo, hi)
+  pairs = interval_distortion(lo[:, None], hi[:, None], lo, hi)
   np.testing.assert_allclose(
-    w @ pairs @ w, stepfun.lossfun_distortion(t, w), rtol=1e-5
+    np.asarray(w) @ np.asarray(pairs) @ np.asarray(w),
+    distortion(t, w),
+    rtol=1e-5,
   )
 
 
@@ -349,6 +359,6 @@ def test_interval_distortion_equals_the_mean_over_a_fine_grid():
   y = b[:, :1] + u * np.diff(b)
   want = np.abs(x[:, :, None] - y[:, None, :]).mean((1, 2))
   args = [jnp.float32(z) for z in (*a.T, *b.T)]
-  got = stepfun.interval_distortion(*args)
+  got = interval_distortion(*args)
   # The midpoint rule errs by (cell, up to 2 / 400)^2 / width at the kink.
   np.testing.assert_allclose(got, want, atol=1e-4)
