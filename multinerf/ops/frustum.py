@@ -312,9 +312,9 @@ def hexify(
       a turn. None: every odd interval is reversed and turned by pi/6.
 
   Returns:
-    Points, which overshoot t1 by up to 3.7% of t1 - t0 on intervals that begin
-    near 0 (the moments demand it), and the radius r t_j / sqrt(2) at which each lies off the axis,
-    which is also the scale of its isotropic Gaussian.
+    Points, and the radius r t_j / sqrt(2) at which each lies off the axis,
+    which is also the scale of its isotropic Gaussian. The last point overshoots
+    t1, by at most 3.7% of t1 - t0: the moments demand it.
   """
   t0, t1 = tdist[..., :-1, None], tdist[..., 1:, None]
   mid = 0.5 * (t0 + t1)

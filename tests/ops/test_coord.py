@@ -1,4 +1,4 @@
-"""Tests of coord."""
+"""Tests of coord, and of octaves, which does its encodings."""
 
 import functools
 
