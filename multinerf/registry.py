@@ -46,7 +46,7 @@ class Registry(Generic[T]):
     def add(entry: T) -> T:
       if self._entries.get(name, entry) is not entry:
         raise errors.ConfigError(
-            f'{self.kind} {name!r} is already registered; choose another name.'
+          f'{self.kind} {name!r} is already registered; choose another name.'
         )
       self._entries[name] = entry
       return entry
@@ -61,8 +61,8 @@ class Registry(Generic[T]):
     """
     if name not in self._entries:
       raise errors.ConfigError(
-          f'Unknown {self.kind} {name!r}; known: {", ".join(self.names())} '
-          f'(gin: {self.gin_key}).{suggest(name, self._entries)}'
+        f'Unknown {self.kind} {name!r}; known: {", ".join(self.names())} '
+        f'(gin: {self.gin_key}).{suggest(name, self._entries)}'
       )
     return self._entries[name]
 

@@ -20,7 +20,7 @@ whose field names these are (`internal/utils.py`, google-research/multinerf).
 """
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import flax.struct
 from jaxtyping import Array, Float, Int, Num, UInt
@@ -173,35 +173,36 @@ class Rendering:
   roughness: Any = None
 
 
+@runtime_checkable
 class Field(Protocol):
   """What a sampling level asks about the points on its rays."""
 
   def __call__(
-      self,
-      keys: Array | None,
-      means: Float[Array, '*batch n 3'],
-      covs: Float[Array, '*batch n 3 3'],
-      *,
-      viewdirs: Float[Array, '*batch 3'] | None = None,
-      imageplane: Float[Array, '*batch 2'] | None = None,
-      glo_vec: Float[Array, '*batch g'] | None = None,
+    self,
+    keys: Array | None,
+    means: Float[Array, '*batch n 3'],
+    covs: Float[Array, '*batch n 3 3'],
+    *,
+    viewdirs: Float[Array, '*batch 3'] | None = None,
+    imageplane: Float[Array, '*batch 2'] | None = None,
+    glo_vec: Float[Array, '*batch g'] | None = None,
   ) -> FieldOutput:
     """Evaluates the field; `keys` is one key per ray, None = no noise."""
     ...
 
 
 __all__ = [
-    'Array',
-    'Batch',
-    'Field',
-    'FieldOutput',
-    'Float',
-    'Int',
-    'Level',
-    'Num',
-    'Params',
-    'Pixels',
-    'Rays',
-    'Rendering',
-    'UInt',
+  'Array',
+  'Batch',
+  'Field',
+  'FieldOutput',
+  'Float',
+  'Int',
+  'Level',
+  'Num',
+  'Params',
+  'Pixels',
+  'Rays',
+  'Rendering',
+  'UInt',
 ]

@@ -40,8 +40,9 @@ class Golden:
   """One golden file: reference inputs and outputs by slash-separated key."""
 
   def __init__(self, path: pathlib.Path):
-    self._npz = np.load(path)
-    self.keys = tuple(self._npz.files)
+    with np.load(path) as npz:
+      self._npz = {key: npz[key] for key in npz.files}
+    self.keys = tuple(self._npz)
 
   def __getitem__(self, key: str) -> np.ndarray:
     return self._npz[key]

@@ -7,6 +7,7 @@ options it does not have say "New here". Each class is one topic of `--help`;
 """
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any, Literal
 
 from multinerf.config.option import option
@@ -73,9 +74,6 @@ class DataOptions:
   )
   dtuhold: int = option(
     8, 'DTU: every N-th image is a test image. New here.', ge=1
-  )
-  scene_name: str | None = option(
-    None, 'Scene name in videos and tables, None: from data_dir. New here.'
   )
   synthetic_resolution: int = option(
     128,
@@ -162,10 +160,6 @@ class TrainingOptions:
   )
   train_render_every: int = option(
     5000, 'Steps between renderings of a test image; 0 for none.', ge=0
-  )
-  visualize_every: int = option(
-    25000,
-    'Steps between histograms of the parameters; 0 or less for none. New here.',
   )
   gc_every: int = option(
     10000, "Steps between runs of Python's garbage collector.", ge=1
@@ -292,9 +286,10 @@ class OptimOptions:
   lr_delay_mult: float = option(
     0.01, 'Factor on the learning rate at the start of the warm-up.', ge=0
   )
-  lr_schedule: str = option(
+  lr_schedule: str | Callable[..., Any] = option(
     'log_lerp',
-    'Name of the schedule; an unknown name lists the known ones. New here.',
+    'Name of the schedule (an unknown one lists the known), or a function '
+    'such as @optax.warmup_cosine_decay_schedule. New here.',
   )
   lr_schedule_kwargs: dict[str, Any] = option(
     {}, 'Further arguments of that schedule. New here.'

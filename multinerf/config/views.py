@@ -28,9 +28,7 @@ APP_OPTIONS = (
   'nonfinite_grad_limit',
   'prefetch_batches',
   'print_every',
-  'scene_name',
   'train_render_every',
-  'visualize_every',
 )
 
 # Options that no view claims, and why. Shrink this as features arrive:

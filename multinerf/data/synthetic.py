@@ -53,9 +53,10 @@ def load_synthetic(cfg: base.DataConfig, split: str) -> base.Scene:
   )
   folder = pathlib.Path(cfg.data_dir or cache_folder(*size)).expanduser()
   render_scene(folder, *size)
-  return blender.load_blender(
+  scene = blender.load_blender(
     dataclasses.replace(cfg, data_dir=str(folder)), split
   )
+  return dataclasses.replace(scene, name='synthetic')
 
 
 def cache_folder(

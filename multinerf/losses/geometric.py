@@ -6,7 +6,7 @@ from jaxtyping import Array, Float
 
 from multinerf import errors
 from multinerf.losses import base
-from multinerf.ops import stepfun
+from multinerf.ops import directional, stepfun
 
 
 @base.register_regularizer(
@@ -113,3 +113,42 @@ def predicted_normals(
     mismatch = 1.0 - jnp.sum(normals * predicted, axis=-1)
     total += weight * jnp.mean(jnp.sum(level.weights * mismatch, axis=-1))
   return jnp.asarray(total)
+
+
+def geometry_stats(
+  inputs: base.LossInputs, cfg: base.LossConfig
+) -> dict[str, Float[Array, ' levels']]:
+  """Errors of geometry, reported and not trained on.
+
+  Args:
+    inputs: Rendered with `compute_extras`.
+    cfg: `compute_disp_metrics`, `compute_normal_metrics`.
+
+  Returns:
+    `disparity_mses`: squared error of 1 / (1 + distance_mean), and
+    `normal_maes`: mean angular error in degrees (nan without normals), each
+    [levels], as far as asked for.
+  """
+  stats = {}
+  if cfg.compute_disp_metrics:
+    stats['disparity_mses'] = jnp.stack(
+      [
+        jnp.mean((1 / (1 + r.distance_mean) - inputs.disps) ** 2)
+        for r in inputs.renderings
+      ]
+    )
+  if cfg.compute_normal_metrics:
+    stats['normal_maes'] = jnp.stack(
+      [_normal_mae(r, inputs) for r in inputs.renderings]
+    )
+  return stats
+
+
+def _normal_mae(rendering, inputs):
+  if rendering.normals is None:
+    return jnp.asarray(jnp.nan)
+  return directional.compute_weighted_mae(
+    rendering.acc * inputs.alphas,
+    directional.l2_normalize(rendering.normals),
+    directional.l2_normalize(inputs.normals),
+  )

@@ -7,7 +7,6 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from multinerf.losses import base
-from multinerf.ops import color
 
 
 @base.DATA_LOSSES.register('mse')
@@ -59,8 +58,8 @@ def data_loss(
 
   Returns:
     data_coarse_loss_mult * (sum over proposal levels) + data_loss_mult * last,
-    and stats: `mses` [levels], plus `disparity_mses` and `normal_maes` where
-    asked for. Each is this device's share of a mean over devices.
+    and stats: `mses` [levels]. Each is this device's share of a mean over
+    devices.
   """
   level_loss = base.DATA_LOSSES.get(cfg.data_loss_type)
   weights = inputs.lossmult
@@ -74,8 +73,3 @@ def data_loss(
   if cfg.data_coarse_loss_mult > 0 and len(losses) > 1:
     total += cfg.data_coarse_loss_mult * sum(losses[:-1])
   return total, {'mses': jnp.stack(mses)}
-
-
-def psnrs(mses: Float[Array, '*batch']) -> Float[Array, '*batch']:
-  """PSNR in dB of mean squared errors."""
-  return color.mse_to_psnr(mses)

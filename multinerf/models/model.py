@@ -189,8 +189,11 @@ class Model(nn.Module):
     rgb = output.rgb
     if rgb is None:
       rgb = jnp.zeros(weights.shape + (3,), weights.dtype)
+    elif gain is not None:
+      rgb = rgb * gain[..., None, :]
+      output = output.replace(rgb=rgb)
     rendering = volrend.volumetric_rendering(
-      rgb if gain is None else rgb * gain[..., None, :],
+      rgb,
       weights,
       tdist,
       self._background(level_keys, rgb),
@@ -222,15 +225,18 @@ class Model(nn.Module):
     """Factor [..., 3] or [..., 1] on colours, or None (RawNeRF)."""
     gain = rays.exposure_values
     if self.learned_exposure_scaling:
-      offsets = self.param(
-        'exposure_scaling_offsets',
-        nn.initializers.zeros_init(),
-        (self.num_glo_embeddings, 3),
+      offsets = nn.Embed(
+        self.num_glo_embeddings,
+        3,
+        embedding_init=nn.initializers.zeros_init(),
+        name='exposure_scaling_offsets',
       )
-      if rays.exposure_idx is not None:
-        idx = rays.exposure_idx[..., 0]
+      idx = rays.exposure_idx
+      if idx is None and self.is_initializing():
+        idx = jnp.zeros_like(rays.cam_idx)  # the parameters always exist
+      if idx is not None:
         # Exposure 0 is the reference and keeps gain 1.
-        learned = 1.0 + jnp.where(idx[..., None] > 0, offsets[idx], 0.0)
+        learned = 1.0 + jnp.where(idx > 0, offsets(idx[..., 0]), 0.0)
         gain = learned if gain is None else gain * learned
     return gain
 

@@ -176,6 +176,28 @@ def save(
   return path
 
 
+def set_aside(folder: Folder, name: str, *, is_lead: bool = True) -> None:
+  """Moves all checkpoints into the subfolder `name`, where no resume sees them.
+
+  Raises:
+    CheckpointError: The folder cannot be changed.
+  """
+  if not is_lead:
+    return
+  aside = pathlib.Path(folder) / name
+  try:
+    for step in available_steps(folder):
+      aside.mkdir(exist_ok=True)
+      for path in (manifest_path(folder, step), checkpoint_path(folder, step)):
+        if path.exists():
+          os.replace(path, aside / path.name)
+  except OSError as error:
+    raise errors.CheckpointError(
+      f'Cannot move checkpoints to {aside}: {error.strerror or error} '
+      '(gin: Config.checkpoint_dir).'
+    ) from error
+
+
 def _prune(folder: pathlib.Path, step: int, keep: int, warn: Warn) -> None:
   """Removes all but the newest `keep` checkpoints up to `step`."""
   steps = available_steps(folder)

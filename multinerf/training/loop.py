@@ -2,13 +2,14 @@
 
 import gc
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from multinerf.training import stats as stats_lib
 
 Advance = Callable[[], tuple[Any, stats_lib.PackedStats]]
 
 
+@runtime_checkable
 class Hook(Protocol):
   """Runs after every step; decides itself whether anything is due."""
 

@@ -28,6 +28,11 @@ class Clock:
     self._seconds = seconds
     self._since: float | None = None
 
+  @property
+  def running(self) -> bool:
+    """Whether it counts at the moment."""
+    return self._since is not None
+
   def start(self) -> None:
     """Starts or goes on counting."""
     if self._since is None:

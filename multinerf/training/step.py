@@ -89,29 +89,18 @@ def _color_spread(rgb):
   return parallel.pmean(jnp.mean((rgb - mean) ** 2))
 
 
-def make_train_step(
-  model: Any,
-  optimizer: optax.GradientTransformation,
-  loss_cfg: losses.LossConfig,
-  optim_cfg: optim.OptimConfig,
-  cfg: StepConfig,
-) -> Callable[..., Any]:
-  """Builds the step `(state, batch, cameras) -> (state, stats)` of one device.
+def make_loss_fn(model: Any, loss_cfg: losses.LossConfig) -> Callable[..., Any]:
+  """Builds `(params, keys, rays, batch, frac) -> (loss, (stats, rgb))`.
 
   Args:
     model: The linen module.
-    optimizer: From `optim.make_optimizer`.
     loss_cfg: Which losses, and their weights.
-    optim_cfg: For the reported learning rate.
-    cfg: Randomisation and length of training.
 
   Returns:
-    A function to be run by `parallel.pmap_step`; stats are `PackedStats`,
-    equal on all devices.
+    A function of one device's share of a batch; `rgb` are the true colours.
   """
   terms = losses.active_regularizers(loss_cfg)
   geometry = loss_cfg.compute_disp_metrics or loss_cfg.compute_normal_metrics
-  schedule = schedules.make_schedule(optim_cfg)
 
   def loss_fn(params, keys, rays, batch, frac):
     renderings, levels = model.apply(
@@ -135,6 +124,32 @@ def make_train_step(
     }
     return loss, (stats, inputs.rgb)
 
+  return loss_fn
+
+
+def make_train_step(
+  model: Any,
+  optimizer: optax.GradientTransformation,
+  loss_cfg: losses.LossConfig,
+  optim_cfg: optim.OptimConfig,
+  cfg: StepConfig,
+) -> Callable[..., Any]:
+  """Builds the step `(state, batch, cameras) -> (state, stats)` of one device.
+
+  Args:
+    model: The linen module.
+    optimizer: From `optim.make_optimizer`.
+    loss_cfg: Which losses, and their weights.
+    optim_cfg: For the reported learning rate.
+    cfg: Randomisation and length of training.
+
+  Returns:
+    A function to be run by `parallel.pmap_step`; stats are `PackedStats`,
+    equal on all devices.
+  """
+  loss_fn = make_loss_fn(model, loss_cfg)
+  schedule = schedules.make_schedule(optim_cfg)
+
   def step_fn(train_state: state.TrainState, batch: types.Batch, cameras):
     rays = batch.rays
     if rays is None:
@@ -148,29 +163,33 @@ def make_train_step(
       train_state.params, keys, rays, batch, frac
     )
     grads, stats = parallel.pmean((grads, stats))
-    stats['psnrs'] = color.mse_to_psnr(stats['mses'])
-    stats['psnr'] = stats['psnrs'][-1]
     stats['color_spread'] = _color_spread(rgb)
-    finite, bad = optim.zero_nonfinite(grads)
-    updates, opt_state = optimizer.update(
-      finite, train_state.opt_state, train_state.params
-    )
-    stats |= _update_stats(train_state.params, grads, updates)
-    stats['nonfinite_grads'] = bad
-    run = jnp.where(bad > 0, train_state.nonfinite_steps + 1, 0)
-    stats['nonfinite_steps'] = run
     stats['learning_rate'] = schedule(train_state.step + 1)
-    return (
-      train_state.replace(
-        step=train_state.step + 1,
-        params=optax.apply_updates(train_state.params, updates),
-        opt_state=opt_state,
-        nonfinite_steps=run,
-      ),
-      stats_lib.pack(stats),
-    )
+    return _apply(optimizer, train_state, grads, stats)
 
   return step_fn
+
+
+def _apply(optimizer, train_state, grads, stats):
+  """The new state, and the statistics complete and packed."""
+  # A batch of pure background that is rendered exactly would be infinitely
+  # good; 100 dB is beyond any image of 8 bits.
+  stats['psnrs'] = color.mse_to_psnr(jnp.maximum(stats['mses'], 1e-10))
+  stats['psnr'] = stats['psnrs'][-1]
+  finite, bad = optim.zero_nonfinite(grads)
+  updates, opt_state = optimizer.update(
+    finite, train_state.opt_state, train_state.params
+  )
+  stats |= _update_stats(train_state.params, grads, updates)
+  run = jnp.where(bad > 0, train_state.nonfinite_steps + 1, 0)
+  stats |= {'nonfinite_grads': bad, 'nonfinite_steps': run}
+  new_state = train_state.replace(
+    step=train_state.step + 1,
+    params=optax.apply_updates(train_state.params, updates),
+    opt_state=opt_state,
+    nonfinite_steps=run,
+  )
+  return new_state, stats_lib.pack(stats)
 
 
 def make_render_step(model: Any) -> Callable[..., Any]:

@@ -114,7 +114,6 @@ ADDED = dict(
   jax_rng_seed=20200823,
   np_rng_seed=20201473,
   eval_checkpoint_wait_timeout_sec=math.inf,
-  visualize_every=25000,
   compute_dtype='float32',
   lr_schedule='log_lerp',
   lr_schedule_kwargs={},
@@ -128,7 +127,6 @@ ADDED = dict(
   synthetic_resolution=128,
   synthetic_num_train=60,
   synthetic_num_test=8,
-  scene_name=None,
   dtu_light_cond=3,
   dtuhold=8,
 )

@@ -1,0 +1,127 @@
+"""Flags, help and exit status of the three programs."""
+
+import dataclasses
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+import jax
+from absl import flags
+
+from multinerf import errors, parallel
+from multinerf.config import gin_setup, schema, views
+from multinerf.config import help as config_help
+from multinerf.data import base
+from multinerf.evaluation import paths
+
+Program = Callable[[gin_setup.Setup], None]
+
+
+def main(
+  program: Program, *, scope: str, doc: str, argv: Sequence[str] | None = None
+) -> int:
+  """Parses flags, loads the gin configuration and runs a program.
+
+  Args:
+    program: Gets the configuration.
+    scope: gin scope, 'train' or 'eval'.
+    doc: What the program does, for --help.
+    argv: Command line; None: the process's own.
+
+  Returns:
+    Exit status: 0, or 1 after one line on stderr that says what to change.
+  """
+  argv = list(sys.argv if argv is None else argv)
+  if any(a in ('--help', '-h', '-help', '--helpfull') for a in argv[1:]):
+    print(f'{doc}\n\n{_flag_values().get_help()}\n{config_help.text()}')
+    return 0
+  try:
+    program(_load(argv, scope))
+  except errors.MultinerfError as error:
+    print(f'error: {error}', file=sys.stderr)
+    return 1
+  except flags.Error as error:
+    print(f'error: {error} (see --help)', file=sys.stderr)
+    return 1
+  return 0
+
+
+def _flag_values() -> flags.FlagValues:
+  """Our flags, apart from the global ones, so that a process may run twice."""
+  values = flags.FlagValues()
+  flags.DEFINE_multi_string(
+    'gin_configs',
+    [],
+    'Gin file, by name or path; repeatable, applied in order.',
+    flag_values=values,
+  )
+  flags.DEFINE_multi_string(
+    'gin_bindings',
+    [],
+    'Gin statement, e.g. "Config.batch_size = 4096"; '
+    'repeatable, applied after all files.',
+    flag_values=values,
+  )
+  flags.DEFINE_string(
+    'data_dir', None, 'Short for Config.data_dir.', flag_values=values
+  )
+  flags.DEFINE_string(
+    'checkpoint_dir',
+    None,
+    'Short for Config.checkpoint_dir.',
+    flag_values=values,
+  )
+  for name in ('mode', 'base_folder'):
+    flags.DEFINE_string(
+      name,
+      None,
+      'Accepted for old launch scripts; does nothing.',
+      flag_values=values,
+    )
+  return values
+
+
+def _load(argv: list[str], scope: str) -> gin_setup.Setup:
+  """Parses flags: ours here, those of absl and JAX by their owners."""
+  ours = _flag_values()
+  rest = ours(argv, known_only=True)
+  if not hasattr(flags.FLAGS, 'jax_debug_nans'):
+    jax.config.config_with_absl()
+  positional = flags.FLAGS(rest)[1:]
+  if positional:
+    raise flags.Error(f'Unexpected argument {positional[0]!r}.')
+  bindings = list(ours.gin_bindings)
+  for name in ('data_dir', 'checkpoint_dir'):
+    if getattr(ours, name) is not None:
+      bindings.append(f'Config.{name} = {getattr(ours, name)!r}')
+  return gin_setup.load(ours.gin_configs, bindings, scope=scope)
+
+
+def prepare_devices(setup: gin_setup.Setup) -> None:
+  """Settings that must precede the first use of a device."""
+  parallel.configure_cpu_devices(setup.config.batch_size)
+  parallel.enable_compilation_cache(setup.config.compilation_cache_dir)
+
+
+def run_folder(setup: gin_setup.Setup) -> str:
+  """Returns the run's folder: Config.checkpoint_dir, or runs/<scene>."""
+  config = setup.config
+  if config.checkpoint_dir is not None:
+    return config.checkpoint_dir
+  scene = os.path.basename(os.path.normpath(config.data_dir or ''))
+  return os.path.join('runs', scene.strip('.') or config.dataset_loader)
+
+
+def load_test_scene(config: schema.Config) -> base.Scene:
+  """Loads the test views, or the camera path if `Config.render_path`.
+
+  A path is drawn through the training cameras, of which there are more.
+  """
+  if not config.render_path:
+    return base.load_scene(views.view(config, base.DataConfig), 'test')
+  cfg = dataclasses.replace(
+    views.view(config, base.DataConfig), render_path=False
+  )
+  return paths.render_path_scene(
+    views.view(config, paths.RenderConfig), base.load_scene(cfg, 'train')
+  )

@@ -1,0 +1,64 @@
+"""render.py: renders the test views or a camera path, and videos of them."""
+
+import pathlib
+
+from multinerf import parallel
+from multinerf.app import cli
+from multinerf.app import eval as eval_lib
+from multinerf.app import field as field_lib
+from multinerf.config import gin_setup, views
+from multinerf.evaluation import frames, paths
+from multinerf.training import console
+
+_DOC = """Renders the newest checkpoint of a run: the test views, or a path.
+
+  render.py --gin_configs=blender.gin --gin_configs=render_config.gin \\
+    --data_dir=/data/chair --checkpoint_dir=/runs/chair
+
+Frames go to Config.render_dir (render/ in the run's folder); videos are made
+when all frames are there. Config.render_job_id and render_num_jobs share the
+frames among several processes."""
+
+
+def main(argv: list[str] | None = None) -> int:
+  """Console entry point; returns the exit status."""
+  return cli.main(run, scope='eval', doc=_DOC, argv=argv)
+
+
+def run(setup: gin_setup.Setup) -> frames.FramesReport:
+  """Renders as the configuration says; returns what was done.
+
+  Raises:
+    MultinerfError: With one line that names what to change.
+  """
+  cli.prepare_devices(setup)
+  config = setup.config
+  folder = cli.run_folder(setup)
+  eval_lib.require_checkpoint(folder)
+  shown = console.Console(enabled=parallel.is_lead())
+  scene = cli.load_test_scene(config)
+  trained = field_lib.TrainedField(
+    setup.build_model(), config, scene.cameras, folder, warn=shown.warn
+  )
+  kind = 'path_renders' if config.render_path else 'test_preds'
+  name = f'{kind}_step_{trained.step}'
+  root = pathlib.Path(config.render_dir or pathlib.Path(folder) / 'render')
+  shown.line(f'Rendering {len(scene)} frames to {root / name}')
+  done = frames.render_frames(
+    scene.cameras,
+    lambda i: trained.render(scene.cameras, i),
+    root / name,
+    views.view(config, paths.RenderConfig),
+    run_id=f'{pathlib.Path(folder).resolve()} {trained.manifest}',
+    video_prefix=root / f'{_video_name(folder)}_{name}',
+    log=shown.line,
+  )
+  for video in done.videos:
+    shown.line(f'Video: {video}')
+  return done
+
+
+def _video_name(folder: str) -> str:
+  """<scene>_<experiment> from .../<experiment>/<scene>, as upstream."""
+  *_, experiment, scene = ('', *pathlib.Path(folder).resolve().parts[1:])
+  return f'{scene}_{experiment}' if experiment else scene

@@ -1,0 +1,230 @@
+"""train.py: fits a field to a scene, or goes on where it stopped."""
+
+import contextlib
+import json
+import os
+import pathlib
+from typing import Any
+
+from multinerf import errors, parallel
+from multinerf.app import cli, hooks
+from multinerf.app import trainer as trainer_lib
+from multinerf.config import gin_setup, schema, views
+from multinerf.data import base
+from multinerf.evaluation import results
+from multinerf.training import (
+  checkpoints,
+  console,
+  guards,
+  loop,
+  report,
+  writer,
+)
+
+_DOC = """Trains a radiance field, or resumes one, as its gin files say.
+
+  train.py --gin_configs=blender.gin --data_dir=/data/chair
+
+Checkpoints, TensorBoard files and the configuration go to
+Config.checkpoint_dir (runs/<scene> if it is not set). A folder that holds a
+checkpoint is resumed."""
+
+
+def main(argv: list[str] | None = None) -> int:
+  """Console entry point; returns the exit status."""
+  return cli.main(run, scope='train', doc=_DOC, argv=argv)
+
+
+def run(setup: gin_setup.Setup) -> None:
+  """Trains as the configuration says.
+
+  Raises:
+    MultinerfError: With one line that names what to change.
+  """
+  cli.prepare_devices(setup)
+  config = setup.config
+  folder = cli.run_folder(setup)
+  shown = console.Console(enabled=parallel.is_lead())
+  scene, test_scene = _load_scenes(config)
+  save_config(setup, folder, shown)
+  manifest = {'gin': setup.config_str, 'scene': scene.name}
+  with trainer_lib.Trainer(
+    config,
+    scene,
+    setup.build_model(),
+    test_scene=test_scene,
+    manifest=manifest,
+  ) as trainer:
+    shown.line(f'Devices: {parallel.device_description()}')
+    shown.line(
+      f'Scene: {scene.name}, {len(scene)} training views'
+      + (f', {len(test_scene)} test views' if test_scene else '')
+    )
+    shown.line(console.format_num_params(trainer.num_params))
+    shown.line(f'Run folder: {folder}')
+    if checkpoints.available_steps(folder):
+      trainer.load(folder, warn=shown.warn)
+      shown.line(f'Resumed from step {trainer.step_number}.')
+    train(trainer, folder, shown, gin_text=setup.operative_config_str)
+
+
+def _load_scenes(
+  config: schema.Config,
+) -> tuple[base.Scene, base.Scene | None]:
+  """The training views, and held-out ones if any are going to be rendered."""
+  cfg = views.view(config, base.DataConfig)
+  wants_test = config.train_render_every > 0
+  return (
+    base.load_scene(cfg, 'train'),
+    base.load_scene(cfg, 'test') if wants_test else None,
+  )
+
+
+def save_config(
+  setup: gin_setup.Setup, folder: str, shown: console.Console
+) -> None:
+  """Writes what the run was asked for, and what that comes to.
+
+  `config.gin` holds the bindings, `operative_config.gin` every value. An
+  earlier `config.gin` that says something else is kept under another name.
+
+  Raises:
+    CheckpointError: The folder cannot be written.
+  """
+  path = pathlib.Path(folder) / 'config.gin'
+  try:
+    if parallel.is_lead():
+      path.parent.mkdir(parents=True, exist_ok=True)
+      if path.exists() and path.read_text() != setup.config_str:
+        number = len(list(path.parent.glob('config.*.gin')))
+        kept = path.with_name(f'config.{number}.gin')
+        os.replace(path, kept)
+        shown.warn(
+          f'The configuration differs from that of the run in {folder}; '
+          f'the old one is kept as {kept.name}.'
+        )
+    results.write_text(path, setup.config_str)
+    results.write_text(
+      path.with_name('operative_config.gin'), setup.operative_config_str
+    )
+    record = {'versions': results.versions(), 'scope': setup.scope}
+    results.write_text(path.with_name('run.json'), json.dumps(record, indent=1))
+  except OSError as error:
+    raise errors.CheckpointError(
+      f'Cannot write to the run folder {folder}: {error.strerror or error} '
+      '(gin: Config.checkpoint_dir).'
+    ) from error
+
+
+def train(
+  trainer: trainer_lib.Trainer,
+  folder: str,
+  shown: console.Console,
+  *,
+  gin_text: str = '',
+) -> None:
+  """Takes the remaining steps; restarts a dead field from another seed.
+
+  Args:
+    trainer: At the step to go on from.
+    folder: For checkpoints and summaries.
+    shown: Where progress is printed.
+    gin_text: The configuration, shown in TensorBoard.
+
+  Raises:
+    TrainingDivergedError: Gradients stay non-finite, or every seed gave a
+      dead field.
+    CheckpointError: A checkpoint could not be written.
+  """
+  config = trainer.config
+  for restarts in range(config.collapse_max_restarts + 1):
+    try:
+      _train_once(trainer, folder, shown, gin_text)
+      return
+    except guards.FieldCollapsedError as error:
+      if restarts == config.collapse_max_restarts:
+        raise errors.TrainingDivergedError(
+          f'{error} {restarts} restarts from other seeds did not help '
+          '(gin: Config.lr_init, Config.collapse_max_restarts).'
+        ) from error
+      checkpoints.set_aside(folder, f'collapsed_seed_{trainer.seed}')
+      seed = trainer.seed + 1
+      shown.warn(f'{error} Starting again from seed {seed}.')
+      trainer.start(seed)
+
+
+def _train_once(trainer, folder, shown, gin_text) -> None:
+  """One attempt, from the trainer's step to the last."""
+  config = trainer.config
+  first = trainer.step_number + 1
+  last = min(config.max_steps, config.early_exit_steps or config.max_steps)
+  if first > last:
+    shown.line(f'Nothing to do: step {trainer.step_number} is the last.')
+    return
+  with contextlib.ExitStack() as stack:
+    saver = stack.enter_context(
+      checkpoints.CheckpointWriter(
+        folder,
+        keep=config.checkpoint_keep,
+        is_lead=parallel.is_lead(),
+        warn=shown.warn,
+      )
+    )
+    summaries = stack.enter_context(
+      writer.Writer(
+        folder,
+        enabled=parallel.is_lead(),
+        purge_step=first,
+        warn=shown.warn,
+      )
+    )
+    if gin_text:
+      summaries.text('gin_config', gin_text, first)
+    stack.enter_context(shown.progress_bar(first - 1, last))
+    collector = stack.enter_context(loop.GarbageCollector(config.gc_every))
+    loop.fit(
+      _first_step_announced(trainer, shown),
+      first_step=first,
+      last_step=last,
+      hooks=[
+        *_hooks(trainer, saver, shown, summaries, first, last),
+        hooks.Advance(shown),
+        collector,
+      ],
+    )
+
+
+def _first_step_announced(trainer, shown) -> loop.Advance:
+  """The trainer's step; says once how long the compilation took."""
+  announced = False
+
+  def advance() -> tuple[Any, Any]:
+    nonlocal announced
+    stats = trainer.step()
+    if not announced:
+      announced = True
+      shown.line(console.format_compile_time(trainer.compile_seconds))
+    return trainer.device_state, stats
+
+  return advance
+
+
+def _hooks(trainer, saver, shown, summaries, first, last) -> list[loop.Hook]:
+  """Reports (with the guards), then checkpoints, then test views."""
+  config = trainer.config
+  listeners = [
+    guards.NonFiniteGuard(config.nonfinite_grad_limit, shown.warn),
+  ]
+  # A slow warm-up is not a collapse: wait until the rate has been at its full
+  # height for as long as it took to get there.
+  check = max(config.collapse_check_step, 2 * config.lr_delay_steps)
+  if config.collapse_guard and first <= check:
+    listeners.append(guards.CollapseGuard(check))
+  reports = hooks.ReportWriter(trainer, shown, summaries, last)
+  return [
+    report.Reporter(
+      config.print_every, last, trainer.clock, [reports, *listeners]
+    ),
+    hooks.CheckpointHook(trainer, saver, last),
+    hooks.TestViewHook(trainer, reports, shown, summaries, last),
+  ]
