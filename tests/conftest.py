@@ -1,5 +1,6 @@
 """Fixtures shared by all tests, and the set-up that must precede JAX."""
 
+import functools
 import os
 import pathlib
 
@@ -7,8 +8,7 @@ import pathlib
 # machine. Must be in the environment before the first `import jax`.
 os.environ.setdefault('JAX_PLATFORMS', 'cpu')
 os.environ['XLA_FLAGS'] = (
-    os.environ.get('XLA_FLAGS', '')
-    + ' --xla_force_host_platform_device_count=8'
+  os.environ.get('XLA_FLAGS', '') + ' --xla_force_host_platform_device_count=8'
 )
 
 import jaxtyping  # noqa: E402
@@ -26,13 +26,13 @@ SHARED = CHECKOUT.parent / 'shared'
 
 # Compiling dominates the suite; a second run on one machine skips most of it.
 jax.config.update(
-    'jax_compilation_cache_dir',
-    os.environ.get(
-        'MULTINERF_TEST_CACHE',
-        os.path.expanduser('~/.cache/multinerf/xla-tests'),
-    ),
+  'jax_compilation_cache_dir',
+  os.environ.get(
+    'MULTINERF_TEST_CACHE',
+    os.path.expanduser('~/.cache/multinerf/xla-tests'),
+  ),
 )
-jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.2)
+jax.config.update('jax_persistent_cache_min_compile_time_secs', 0)
 jax.config.update('jax_persistent_cache_min_entry_size_bytes', -1)
 
 
@@ -56,10 +56,13 @@ class Golden:
     """All arrays of one case, keyed by what follows the case's name."""
     prefix = f'{function}/{name}/'
     return {
-        k[len(prefix) :]: self._npz[k]
-        for k in self.keys
-        if k.startswith(prefix)
+      k[len(prefix) :]: self._npz[k] for k in self.keys if k.startswith(prefix)
     }
+
+
+@functools.cache
+def _load_golden(path: pathlib.Path) -> Golden:
+  return Golden(path)
 
 
 @pytest.fixture(scope='session')
@@ -70,7 +73,7 @@ def golden():
     path = SHARED / 'golden' / f'{name}.npz'
     if not path.exists():
       pytest.skip(f'reference vectors {path} are only on the project machines')
-    return Golden(path)
+    return _load_golden(path)
 
   return load
 

@@ -49,7 +49,7 @@ def clip_per_network(
     if max_val > 0:
       network = jax.tree.map(lambda g: jnp.clip(g, -max_val, max_val), network)
     if max_norm > 0:
-      norm = optax.global_norm(network)
+      norm = optax.tree.norm(network)
       eps = jnp.finfo(jnp.float32).eps  # a zero gradient stays zero
       scale = jnp.minimum(1.0, max_norm / (eps + norm))
       network = jax.tree.map(lambda g: scale * g, network)
