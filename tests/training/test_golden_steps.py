@@ -105,7 +105,7 @@ def test_three_steps_match_the_reference(golden, name, monkeypatch):
         value, want, rtol=1e-4, atol=2 * rate * count, err_msg=path
       )
       moved = np.abs(value - want) > 1e-5 + 1e-4 * np.abs(want)
-      assert moved.mean() < (0.3 if loose else 0.05), (path, moved.mean())
+      assert moved.mean() < (0.5 if loose else 0.05), (path, moved.mean())
 
 
 def _check_clipped_gradients(data, after, rtol):
