@@ -64,14 +64,17 @@ class GarbageCollector:
 
   def __init__(self, period: int):
     self._period = period
+    self._was_enabled = True
 
   def __enter__(self) -> 'GarbageCollector':
+    self._was_enabled = gc.isenabled()
     if self._period > 0:
       gc.disable()
     return self
 
   def __exit__(self, *exc_info: Any) -> None:
-    gc.enable()
+    if self._was_enabled:
+      gc.enable()
 
   def __call__(
     self, step: int, state: Any, stats: stats_lib.PackedStats
