@@ -1,0 +1,148 @@
+"""Sharing arrays between devices; tests run with 8 virtual ones."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from multinerf import errors, parallel
+
+
+def tree(n):
+  return {
+    'a': np.arange(n * 3, dtype=np.float32).reshape(n, 3),
+    'b': [np.arange(n, dtype=np.int32)],
+  }
+
+
+def assert_equal(got, want):
+  assert jax.tree.structure(got) == jax.tree.structure(want)
+  for x, y in zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True):
+    assert x.dtype == y.dtype
+    np.testing.assert_array_equal(x, y)
+
+
+def test_there_are_eight_devices_of_one_process():
+  # Everything below would pass with one device and show nothing.
+  assert parallel.local_device_count() == parallel.device_count() == 8
+  assert parallel.process_count() == 1
+  assert parallel.is_lead() and parallel.process_index() == 0
+  assert parallel.device_description() == '8 x cpu'
+
+
+def test_merge_undoes_shard():
+  want = tree(24)
+  sharded = parallel.shard(want)
+  assert sharded['a'].shape == (8, 3, 3)
+  assert sharded['b'][0].shape == (8, 3)
+  assert_equal(parallel.merge(sharded), want)
+
+
+def test_shard_keeps_the_order_of_rays_and_leaves_out_none():
+  sharded = parallel.shard({'x': np.arange(16), 'none': None})
+  np.testing.assert_array_equal(sharded['x'][3], [6, 7])
+  assert sharded['none'] is None
+
+
+def test_shard_refuses_what_cannot_be_split_equally():
+  with pytest.raises(errors.ConfigError, match='batch of 12.*8 devices'):
+    parallel.shard({'x': np.zeros((12, 3))})
+
+
+def test_unreplicate_undoes_replicate():
+  want = tree(2)
+  copies = parallel.replicate(want)
+  assert copies['a'].shape == (8, 2, 3)
+  np.testing.assert_array_equal(copies['a'][7], want['a'])
+  host = parallel.unreplicate(copies)
+  assert isinstance(host['a'], np.ndarray)
+  assert_equal(host, want)
+
+
+def test_unreplicate_of_a_step_s_result_is_its_first_device_s():
+  out = parallel.pmap_step(lambda x: x + 1, donate_state=False)(np.arange(8.0))
+  assert parallel.unreplicate(out) == 1
+
+
+@pytest.mark.parametrize('size', [8, 16, 4096])
+def test_divisible_batch_sizes_pass(size):
+  parallel.check_divisible(size)
+
+
+@pytest.mark.parametrize(
+  'size, fits',
+  [(7, 'use 8,'), (9, 'use 8 or 16,'), (100, 'use 96 or 104,'), (0, 'use 8,')],
+)
+def test_indivisible_batch_sizes_name_the_nearest_that_fit(size, fits):
+  with pytest.raises(errors.ConfigError) as e:
+    parallel.check_divisible(size)
+  text = str(e.value)
+  assert f'Config.batch_size = {size} is not divisible by the 8' in text
+  assert fits in text
+
+
+def test_pmean_is_the_mean_over_devices_on_every_device():
+  step = parallel.pmap_step(parallel.pmean, donate_state=False)
+  x = np.arange(8.0, dtype=np.float32)
+  out = step({'x': x})
+  np.testing.assert_array_equal(out['x'], np.full(8, 3.5))
+
+
+def test_ray_offsets_number_the_rays_of_all_devices():
+  number = lambda x: parallel.ray_offset(x.shape[0]) + jnp.arange(x.shape[0])
+  step = parallel.pmap_step(number, donate_state=False)
+  got = step(np.zeros((8, 3), np.float32))
+  np.testing.assert_array_equal(got.reshape(-1), np.arange(24))
+
+
+def test_keys_of_indices_do_not_depend_on_their_company():
+  key = jax.random.key(0)
+  together = jax.random.key_data(
+    parallel.fold_in_indices(key, jnp.arange(100, 108))
+  )
+  alone = jax.random.key_data(parallel.fold_in_indices(key, jnp.array([103])))
+  np.testing.assert_array_equal(together[3], alone[0])
+  assert len(np.unique(together, axis=0)) == 8
+
+
+def test_prefetched_and_replicated_arguments_share_one_compilation(caplog):
+  traces = []
+
+  def fn(state, batch):
+    traces.append(None)
+    return state + jnp.sum(batch), jnp.max(batch)
+
+  step = parallel.pmap_step(fn, donate_state=True)
+  state = parallel.replicate(np.float32(0))
+  batches = [np.full(16, i, np.float32) for i in range(4)]
+  ahead = parallel.prefetch_to_device(map(parallel.shard, batches), size=2)
+  largest = []
+  with jax.log_compiles():
+    for batch in ahead:
+      state, top = step(state, batch)
+      largest.append(float(parallel.unreplicate(top)))
+  assert largest == [0, 1, 2, 3]  # none lost, none swapped
+  assert parallel.unreplicate(state) == 2 * (0 + 1 + 2 + 3)
+  assert len(traces) == 1
+  compiled = [m for m in caplog.messages if 'XLA compilation' in m]
+  assert len(compiled) == 1, compiled
+
+
+def test_donated_argument_is_gone_and_others_are_not():
+  step = parallel.pmap_step(lambda a, b: a + b, donate_state=True)
+  a = parallel.replicate(np.ones(4, np.float32))
+  b = parallel.replicate(np.ones(4, np.float32))
+  parallel.wait(step(a, b))
+  assert a.is_deleted() and not b.is_deleted()
+
+
+def test_devices_set_by_the_user_are_left_alone():
+  # tests/conftest.py sets --xla_force_host_platform_device_count.
+  assert parallel.configure_cpu_devices(64) == 0
+  assert jax.device_count() == 8
+
+
+def test_compilation_cache_none_leaves_the_setting(monkeypatch):
+  before = jax.config.jax_compilation_cache_dir
+  parallel.enable_compilation_cache(None)
+  assert jax.config.jax_compilation_cache_dir == before
