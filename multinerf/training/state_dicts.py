@@ -89,7 +89,9 @@ def _differences(
 ) -> list[str]:
   """One phrase per path that is not the same on both sides."""
   phrases = []
-  for path in sorted({*expected, *found}):
+  # Parameters first: the optimizer's arrays only repeat what they say.
+  params_first = lambda path: (not path.startswith('params/'), path)
+  for path in sorted({*expected, *found}, key=params_first):
     if path not in found:
       wanted = describe(expected[path])
       phrases.append(f'{path} is not in the file (model: {wanted})')
