@@ -1,5 +1,6 @@
 """eval.py: measures checkpoints on the test views."""
 
+import contextlib
 import math
 import pathlib
 import time
@@ -43,10 +44,8 @@ def run(setup: gin_setup.Setup) -> None:
   if config.eval_only_once:
     evaluate(setup, scene, folder, shown)
     return
-  with writer.Writer(
-    pathlib.Path(folder) / 'eval', enabled=parallel.is_lead(), warn=shown.warn
-  ) as summaries:
-    _follow(setup, scene, folder, shown, summaries)
+  with contextlib.ExitStack() as stack:
+    _follow(setup, scene, folder, shown, stack)
 
 
 def require_checkpoint(folder: str) -> None:
@@ -93,19 +92,31 @@ def _protocol(config: schema.Config) -> dict[str, object]:
   }
 
 
-def _follow(setup, scene, folder, shown, summaries) -> None:
+def _follow(setup, scene, folder, shown, stack) -> None:
   """Evaluates every new checkpoint until the last one.
+
+  The summary file is opened on `stack` when there is something to write.
 
   Raises:
     CheckpointError: None came for `eval_checkpoint_wait_timeout_sec`.
   """
   config = setup.config
   last = min(config.max_steps, config.early_exit_steps or math.inf)
-  done, waiting_since = -1, time.monotonic()
+  done, waiting_since, summaries = -1, time.monotonic(), None
   while done < last:
     newest = checkpoints.latest(folder)
     if newest is not None and newest > done:
-      done = evaluate(setup, scene, folder, shown, summaries).step
+      summaries = summaries or stack.enter_context(
+        writer.Writer(
+          pathlib.Path(folder) / 'eval',
+          enabled=parallel.is_lead(),
+          warn=shown.warn,
+        )
+      )
+      evaluate(setup, scene, folder, shown, summaries)
+      # Not the step evaluated: that is an older one if the newest is damaged,
+      # and would be taken again at once, for ever.
+      done = newest
       waiting_since = time.monotonic()
       continue
     if (

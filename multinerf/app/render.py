@@ -3,7 +3,7 @@
 import pathlib
 
 from multinerf import parallel
-from multinerf.app import cli
+from multinerf.app import cli, writing
 from multinerf.app import eval as eval_lib
 from multinerf.app import field as field_lib
 from multinerf.config import gin_setup, views
@@ -44,15 +44,16 @@ def run(setup: gin_setup.Setup) -> frames.FramesReport:
   name = f'{kind}_step_{trained.step}'
   root = pathlib.Path(config.render_dir or pathlib.Path(folder) / 'render')
   shown.line(f'Rendering {len(scene)} frames to {root / name}')
-  done = frames.render_frames(
-    scene.cameras,
-    lambda i: trained.render(scene.cameras, i),
-    root / name,
-    views.view(config, paths.RenderConfig),
-    run_id=f'{pathlib.Path(folder).resolve()} {trained.manifest}',
-    video_prefix=root / f'{_video_name(folder)}_{name}',
-    log=shown.line,
-  )
+  with writing.into(root / name, 'render_dir'):
+    done = frames.render_frames(
+      scene.cameras,
+      lambda i: trained.render(scene.cameras, i),
+      root / name,
+      views.view(config, paths.RenderConfig),
+      run_id=f'{pathlib.Path(folder).resolve()} {trained.manifest}',
+      video_prefix=root / f'{_video_name(folder)}_{name}',
+      log=shown.line,
+    )
   for video in done.videos:
     shown.line(f'Video: {video}')
   return done

@@ -7,6 +7,7 @@ import jax
 import numpy as np
 
 from multinerf import parallel, types
+from multinerf.app import writing
 from multinerf.cameras import camera, projection
 from multinerf.config import schema, views
 from multinerf.data import base
@@ -109,15 +110,19 @@ class Renderer:
       out_dir: Where images, metric files and results.json go; None: nowhere.
       train_frac: Progress of training.
       **kwargs: Passed to `evaluation.evaluator.evaluate`.
+
+    Raises:
+      CheckpointError: A file cannot be written.
     """
-    return evaluator.evaluate(
-      scene,
-      lambda i: self.view(params, scene.cameras, i, train_frac=train_frac),
-      step,
-      out_dir,
-      views.view(self._config, evaluator.EvalConfig),
-      render_rays=lambda pixels: self.rays(
-        params, scene.cameras, pixels, train_frac=train_frac
-      ),
-      **kwargs,
-    )
+    with writing.into(out_dir or '', 'checkpoint_dir'):
+      return evaluator.evaluate(
+        scene,
+        lambda i: self.view(params, scene.cameras, i, train_frac=train_frac),
+        step,
+        out_dir,
+        views.view(self._config, evaluator.EvalConfig),
+        render_rays=lambda pixels: self.rays(
+          params, scene.cameras, pixels, train_frac=train_frac
+        ),
+        **kwargs,
+      )

@@ -7,7 +7,7 @@ import pathlib
 from typing import Any
 
 from multinerf import errors, parallel
-from multinerf.app import cli, hooks
+from multinerf.app import cli, hooks, writing
 from multinerf.app import trainer as trainer_lib
 from multinerf.config import gin_setup, schema, views
 from multinerf.data import base
@@ -46,7 +46,6 @@ def run(setup: gin_setup.Setup) -> None:
   folder = cli.run_folder(setup)
   shown = console.Console(enabled=parallel.is_lead())
   scene, test_scene = _load_scenes(config)
-  save_config(setup, folder, shown)
   manifest = {'gin': setup.config_str, 'scene': scene.name}
   with trainer_lib.Trainer(
     config,
@@ -65,6 +64,8 @@ def run(setup: gin_setup.Setup) -> None:
     if checkpoints.available_steps(folder):
       trainer.load(folder, warn=shown.warn)
       shown.line(f'Resumed from step {trainer.step_number}.')
+    # Not before everything that may refuse the configuration has accepted it.
+    save_config(setup, folder, shown)
     train(trainer, folder, shown, gin_text=setup.operative_config_str)
 
 
@@ -92,7 +93,7 @@ def save_config(
     CheckpointError: The folder cannot be written.
   """
   path = pathlib.Path(folder) / 'config.gin'
-  try:
+  with writing.into(folder, 'checkpoint_dir'):
     if parallel.is_lead():
       path.parent.mkdir(parents=True, exist_ok=True)
       if path.exists() and path.read_text() != setup.config_str:
@@ -109,11 +110,6 @@ def save_config(
     )
     record = {'versions': results.versions(), 'scope': setup.scope}
     results.write_text(path.with_name('run.json'), json.dumps(record, indent=1))
-  except OSError as error:
-    raise errors.CheckpointError(
-      f'Cannot write to the run folder {folder}: {error.strerror or error} '
-      '(gin: Config.checkpoint_dir).'
-    ) from error
 
 
 def train(
