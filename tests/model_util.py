@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import flax.jax_utils
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -118,10 +119,9 @@ class Training:
     )
 
   def copies(self, tree):
-    """One copy per device."""
-    return jax.tree.map(
-      lambda x: np.stack([np.asarray(x)] * self.num_devices), tree
-    )
+    """One copy per device, placed as `parallel.replicate` does."""
+    devices = jax.devices()[: self.num_devices]
+    return flax.jax_utils.replicate(tree, devices, axis_name=parallel.AXIS)
 
   def run(self, batches, first=None, cameras=None):
     """Takes one step per batch; returns (last state, stats [steps, ...])."""
