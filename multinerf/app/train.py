@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 import os
 import pathlib
 from typing import Any
@@ -138,12 +139,13 @@ def train(
       _train_once(trainer, folder, shown, gin_text)
       return
     except guards.FieldCollapsedError as error:
+      # After the last attempt too: nobody shall resume or evaluate these.
+      checkpoints.set_aside(folder, f'collapsed_seed_{trainer.seed}')
       if restarts == config.collapse_max_restarts:
         raise errors.TrainingDivergedError(
           f'{error} {restarts} restarts from other seeds did not help '
           '(gin: Config.lr_init, Config.collapse_max_restarts).'
         ) from error
-      checkpoints.set_aside(folder, f'collapsed_seed_{trainer.seed}')
       seed = trainer.seed + 1
       shown.warn(f'{error} Starting again from seed {seed}.')
       trainer.start(seed)
@@ -192,7 +194,7 @@ def _train_once(trainer, folder, shown, gin_text) -> None:
 
 def _first_step_announced(trainer, shown) -> loop.Advance:
   """The trainer's step; says once how long the compilation took."""
-  announced = False
+  announced = trainer.compile_seconds > 0  # by an attempt before a restart
 
   def advance() -> tuple[Any, Any]:
     nonlocal announced
@@ -214,7 +216,10 @@ def _hooks(trainer, saver, shown, summaries, first, last) -> list[loop.Hook]:
   # A slow warm-up is not a collapse: wait until the rate has been at its full
   # height for as long as it took to get there.
   check = max(config.collapse_check_step, 2 * config.lr_delay_steps)
-  if config.collapse_guard and first <= check:
+  # The first report from there on decides; a run that was stopped in between
+  # has not been looked at.
+  decides = math.ceil(check / config.print_every) * config.print_every
+  if config.collapse_guard and first <= decides:
     listeners.append(guards.CollapseGuard(check))
   reports = hooks.ReportWriter(trainer, shown, summaries, last)
   return [
