@@ -142,6 +142,8 @@ def ray_offset(rays_per_device: int) -> jax.Array:
 
 def replicate(tree: T) -> T:
   """Copies a tree to every local device, adding the leading device axis."""
+  # From host arrays: stacking on the device compiles a program per shape.
+  tree = jax.tree.map(np.asarray, tree)
   return flax.jax_utils.replicate(tree, axis_name=AXIS)
 
 

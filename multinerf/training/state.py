@@ -4,6 +4,7 @@ With the seed inside, a step is a function of (state, batch), and the batch a
 function of (seed, step): an interrupted run continues as if nothing happened.
 """
 
+import functools
 from typing import Any
 
 import flax.struct
@@ -46,12 +47,20 @@ def create(
   # fold_in keeps initialisation apart from the steps' keys (fold_in(step)).
   key = jax.random.fold_in(jax.random.key(seed), 2**32 - 1)
 
-  @jax.jit
-  def init(key, rays):
-    params = {'params': model.init(key, None, rays)['params']}
+  shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), rays)
+
+  # Compiling twenty random generators with optimisation takes six times
+  # longer than without, and they run once.
+  @functools.partial(
+    jax.jit, compiler_options={'xla_backend_optimization_level': 0}
+  )
+  def init(key):
+    # `lazy_init` leaves the forward pass out of the program, which would take
+    # longer to compile than everything else in it.
+    params = {'params': model.lazy_init(key, None, shapes)['params']}
     return params, optimizer.init(params)
 
-  params, opt_state = init(key, rays)
+  params, opt_state = init(key)
   return TrainState(
     step=jnp.zeros((), jnp.int32),
     params=params,
