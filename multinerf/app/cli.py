@@ -88,6 +88,7 @@ def _load(argv: list[str], scope: str) -> gin_setup.Setup:
   if not hasattr(flags.FLAGS, 'jax_debug_nans'):
     jax.config.config_with_absl()
   positional = flags.FLAGS(rest)[1:]
+  _apply_jax_flags()
   if positional:
     raise flags.Error(f'Unexpected argument {positional[0]!r}.')
   bindings = list(ours.gin_bindings)
@@ -95,6 +96,15 @@ def _load(argv: list[str], scope: str) -> gin_setup.Setup:
     if getattr(ours, name) is not None:
       bindings.append(f'Config.{name} = {getattr(ours, name)!r}')
   return gin_setup.load(ours.gin_configs, bindings, scope=scope)
+
+
+def _apply_jax_flags() -> None:
+  """Hands --jax_... flags to JAX, which itself waits for absl's app.run."""
+  for name in flags.FLAGS:
+    flag = flags.FLAGS[name]
+    if name.startswith('jax_') and flag.present:
+      jax.config.update(name, flag.value)
+      flag.unparse()  # the next run in this process starts afresh
 
 
 def prepare_devices(setup: gin_setup.Setup) -> None:
