@@ -32,7 +32,7 @@ def main(
     Exit status: 0, or 1 after one line on stderr that says what to change.
   """
   argv = list(sys.argv if argv is None else argv)
-  if any(a in ('--help', '-h', '-help', '--helpfull') for a in argv[1:]):
+  if wants_help(argv):
     print(f'{doc}\n\n{_flag_values().get_help()}\n{config_help.text()}')
     return 0
   try:
@@ -44,6 +44,11 @@ def main(
     print(f'error: {error} (see --help)', file=sys.stderr)
     return 1
   return 0
+
+
+def wants_help(argv: Sequence[str]) -> bool:
+  """Whether a command line asks for help instead of a run."""
+  return any(a in ('--help', '-h', '-help', '--helpfull') for a in argv[1:])
 
 
 def _flag_values() -> flags.FlagValues:

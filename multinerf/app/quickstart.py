@@ -14,7 +14,7 @@ import sys
 import numpy as np
 
 from multinerf import parallel
-from multinerf.app import cli, render, train
+from multinerf.app import cli, render, train, writing
 from multinerf.app import eval as eval_lib
 from multinerf.config import gin_setup
 from multinerf.data import images
@@ -34,7 +34,7 @@ def main(argv: list[str] | None = None) -> int:
   if any(arg.startswith('--data_dir') for arg in argv):
     argv.append("--gin_bindings=Config.dataset_loader = 'blender'")
   status = cli.main(train.run, scope='train', doc=__doc__, argv=argv)
-  if status or any('help' in arg for arg in argv):
+  if status or cli.wants_help(argv):
     return status
   return cli.main(_show, scope='eval', doc=__doc__, argv=argv)
 
@@ -53,7 +53,8 @@ def _show(setup: gin_setup.Setup) -> None:
     )
     for i in np.linspace(0, len(scene) - 1, min(_ROWS, len(scene)))
   ]
-  images.write_png(sheet, visualize.contact_sheet(rows))
+  with writing.into(folder, 'checkpoint_dir'):
+    images.write_png(sheet, visualize.contact_sheet(rows))
   path_setup = dataclasses.replace(
     setup, config=dataclasses.replace(setup.config, render_path=True)
   )

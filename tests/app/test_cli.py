@@ -216,3 +216,23 @@ def test_quickstart_stops_at_the_first_error(capsys, tmp_path):
   assert err.startswith('error: ') and err.count('\n') == 1
   assert f'{tmp_path}/none' in err
   assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+  'args, want',
+  [
+    (['--data_dir=/data/helper'], ['train', 'show']),
+    (['-h'], []),
+    (['--help'], []),
+  ],
+)
+def test_quickstart_trains_then_shows_unless_asked_for_help(
+  args, want, monkeypatch, capsys
+):
+  ran = []
+  monkeypatch.setattr(train, 'run', lambda setup: ran.append('train'))
+  monkeypatch.setattr(quickstart, '_show', lambda setup: ran.append('show'))
+  assert quickstart.main(['quickstart', *args]) == 0
+  assert ran == want
+  # Once, not once for each of its parts.
+  assert capsys.readouterr().out.count('--gin_bindings:') == (not want)
