@@ -148,9 +148,11 @@ def replicate(tree: T) -> T:
 
 
 def unreplicate(tree: T) -> T:
-  """Returns the first local device's copy of a replicated tree, on the host."""
+  """Returns a copy on the host of the first local device's values."""
+  # A copy: on the CPU `np.asarray` is a view of memory that the next step,
+  # which is given the state to reuse, overwrites.
   return jax.tree.map(
-    lambda x: np.asarray(x.addressable_shards[0].data)[0], tree
+    lambda x: np.array(np.asarray(x.addressable_shards[0].data)[0]), tree
   )
 
 

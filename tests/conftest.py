@@ -5,10 +5,16 @@ import os
 import pathlib
 
 # Eight virtual CPU devices, so that every multi-device path is tested on any
-# machine. Must be in the environment before the first `import jax`.
+# machine. The suite compiles thousands of programs that run once on a handful
+# of numbers, so the compiler's optimisations are off. Both must be in the
+# environment before the first `import jax`.
 os.environ.setdefault('JAX_PLATFORMS', 'cpu')
-os.environ['XLA_FLAGS'] = (
-  os.environ.get('XLA_FLAGS', '') + ' --xla_force_host_platform_device_count=8'
+os.environ['XLA_FLAGS'] = ' '.join(
+  (
+    os.environ.get('XLA_FLAGS', ''),
+    '--xla_force_host_platform_device_count=8',
+    '--xla_backend_optimization_level=0',
+  )
 )
 
 import jaxtyping  # noqa: E402

@@ -9,7 +9,8 @@ from multinerf.app import trainer as trainer_lib
 from multinerf.cameras import projection
 from multinerf.evaluation import metrics, visualize
 from multinerf.ops import color
-from multinerf.training import checkpoints, console, loop, report, writer
+from multinerf.training import console, loop, report, writer
+from multinerf.training import saver as saver_lib
 from multinerf.training import stats as stats_lib
 
 # A gap between training and held-out PSNR beyond this is worth a warning:
@@ -23,7 +24,7 @@ class CheckpointHook:
   def __init__(
     self,
     trainer: trainer_lib.Trainer,
-    saver: checkpoints.CheckpointWriter,
+    saver: saver_lib.CheckpointWriter,
     last: int,
   ):
     self._trainer = trainer

@@ -21,6 +21,7 @@ from multinerf.training import (
   report,
   writer,
 )
+from multinerf.training import saver as saver_lib
 
 _DOC = """Trains a radiance field, or resumes one, as its gin files say.
 
@@ -161,7 +162,7 @@ def _train_once(trainer, folder, shown, gin_text) -> None:
     return
   with contextlib.ExitStack() as stack:
     saver = stack.enter_context(
-      checkpoints.CheckpointWriter(
+      saver_lib.CheckpointWriter(
         folder,
         keep=config.checkpoint_keep,
         is_lead=parallel.is_lead(),

@@ -17,7 +17,6 @@ What a reader may rely on at any moment, whatever the writer was doing:
 - Older checkpoints are removed only after the new one is durable.
 """
 
-import concurrent.futures
 import contextlib
 import dataclasses
 import hashlib
@@ -72,7 +71,7 @@ class _DamagedError(errors.CheckpointError):
   """A checkpoint whose bytes are not those that were written."""
 
 
-def _python_warning(message: str) -> None:
+def python_warning(message: str) -> None:
   """What `warn` does unless the caller passes its console."""
   warnings.warn(message, stacklevel=3)
 
@@ -114,7 +113,7 @@ def save(
   keep: int,
   manifest: Manifest | None = None,
   is_lead: bool = True,
-  warn: Warn = _python_warning,
+  warn: Warn = python_warning,
 ) -> pathlib.Path:
   """Writes `checkpoint_<step>` durably, then removes the oldest ones.
 
@@ -228,81 +227,13 @@ def _versions() -> dict[str, str]:
   return versions
 
 
-class CheckpointWriter:
-  """Saves in the background, one checkpoint at a time.
-
-  Serialising, hashing and syncing happen on a thread that the first `save`
-  starts. An error of that thread is raised by the next `save`, `wait` or
-  `close`. Leaving the `with` block waits for the last checkpoint.
-  """
-
-  def __init__(
-    self,
-    folder: Folder,
-    *,
-    keep: int,
-    is_lead: bool = True,
-    warn: Warn = _python_warning,
-  ):
-    """See `save` for the arguments; `warn` is called on the thread."""
-    self._folder = folder
-    self._options = {'keep': keep, 'is_lead': is_lead, 'warn': warn}
-    self._warn = warn
-    self._pending: concurrent.futures.Future | None = None
-    self._pool = concurrent.futures.ThreadPoolExecutor(1)
-
-  def save(
-    self, state: Any, step: int, *, manifest: Manifest | None = None
-  ) -> pathlib.Path:
-    """Starts `save`, after the one before is done.
-
-    Args:
-      state: See `save`. A snapshot on the host that nobody changes any more.
-      step: The step that `state` holds.
-      manifest: Extras for the manifest.
-
-    Returns:
-      Where the checkpoint will be; it is durable after the next `wait`.
-    """
-    self.wait()
-    self._pending = self._pool.submit(
-      save, self._folder, state, step, manifest=manifest, **self._options
-    )
-    return checkpoint_path(self._folder, step)
-
-  def wait(self) -> None:
-    """Waits for the save in progress and raises its error, once."""
-    pending, self._pending = self._pending, None
-    if pending is not None:
-      pending.result()
-
-  def close(self) -> None:
-    """Waits as `wait` does, and ends the thread."""
-    try:
-      self.wait()
-    finally:
-      self._pool.shutdown()
-
-  def __enter__(self) -> 'CheckpointWriter':
-    return self
-
-  def __exit__(self, exc_type, exc_value, traceback) -> None:
-    try:
-      self.close()
-    except errors.CheckpointError as error:
-      # The error that ended the block is the one to show first.
-      if exc_type is None:
-        raise
-      self._warn(str(error))
-
-
 def restore(
   folder: Folder,
   target: Any,
   step: int | None = None,
   *,
   only: Collection[str] | None = None,
-  warn: Warn = _python_warning,
+  warn: Warn = python_warning,
 ) -> tuple[Any, dict[str, Any]]:
   """Reads a checkpoint into the structure of `target`.
 
@@ -358,7 +289,7 @@ def restore_or_none(
   target: Any,
   *,
   only: Collection[str] | None = None,
-  warn: Warn = _python_warning,
+  warn: Warn = python_warning,
 ) -> tuple[Any, dict[str, Any]] | None:
   """`restore`, or None where there is no checkpoint yet (to start training).
 

@@ -20,7 +20,7 @@ from flax.training import checkpoints as flax_checkpoints
 from flax.training import train_state
 
 from multinerf import errors
-from multinerf.training import checkpoints, durable
+from multinerf.training import checkpoints, durable, saver
 
 CHECKOUT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -545,7 +545,7 @@ def test_the_writer_saves_in_the_background_one_at_a_time(
     active -= 1
 
   monkeypatch.setattr(durable, 'replace_pair', slow)
-  with checkpoints.CheckpointWriter(tmp_path, keep=2) as writer:
+  with saver.CheckpointWriter(tmp_path, keep=2) as writer:
     for step in (1, 2, 3):
       path = writer.save(make_state(step), step, manifest={'wall_time': step})
     assert path == tmp_path / 'checkpoint_3'
@@ -565,7 +565,7 @@ def test_save_returns_before_the_file_is_written(tmp_path, monkeypatch):
     real(*args)
 
   monkeypatch.setattr(durable, 'replace_pair', wait_first)
-  with checkpoints.CheckpointWriter(tmp_path, keep=2) as writer:
+  with saver.CheckpointWriter(tmp_path, keep=2) as writer:
     path = writer.save(make_state(1), 1)
     assert not path.exists()
     go.set()
@@ -577,7 +577,7 @@ def test_save_returns_before_the_file_is_written(tmp_path, monkeypatch):
 def test_an_error_of_the_writer_is_raised_once_at_the_next_call(
   tmp_path, monkeypatch, when
 ):
-  writer = checkpoints.CheckpointWriter(tmp_path, keep=2)
+  writer = saver.CheckpointWriter(tmp_path, keep=2)
   with monkeypatch.context() as patch:
     patch.setattr(durable.os, 'fsync', fail_with(errno.ENOSPC))
     writer.save(make_state(1), 1)
@@ -598,7 +598,7 @@ def test_the_error_that_ended_the_block_is_shown_before_that_of_the_writer(
   monkeypatch.setattr(durable.os, 'fsync', fail_with(errno.ENOSPC))
   heard = Heard()
   with pytest.raises(KeyError):
-    with checkpoints.CheckpointWriter(tmp_path, keep=2, warn=heard) as writer:
+    with saver.CheckpointWriter(tmp_path, keep=2, warn=heard) as writer:
       writer.save(make_state(1), 1)
       raise KeyError
   assert len(heard) == 1 and 'No space left' in heard[0]
@@ -606,7 +606,7 @@ def test_the_error_that_ended_the_block_is_shown_before_that_of_the_writer(
 
 def test_the_writer_starts_no_thread_before_the_first_save(tmp_path):
   before = threading.active_count()
-  with checkpoints.CheckpointWriter(tmp_path, keep=2, is_lead=False) as writer:
+  with saver.CheckpointWriter(tmp_path, keep=2, is_lead=False) as writer:
     assert threading.active_count() == before
     writer.save(make_state(1), 1)
   assert names(tmp_path) == []
