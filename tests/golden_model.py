@@ -5,43 +5,55 @@ import json
 
 import jax
 import jax.numpy as jnp
+import pytest
 
 from multinerf import losses, models, types
 from multinerf.ops import coord, numerics
 from multinerf.training import optim
 
-# End-to-end cases of ../shared/golden, and what they exercise.
-CASES = (
-    'model_blender_256',
-    'model_360',
-    'model_llff_256',
-    'model_blender_refnerf',
-    'model_llff_raw',
-    'model_360_glo4',
-    'model_v_bg_range',
-    'model_v_blender_512',
-    'model_v_density_normals',
-    'model_v_gpu_resampling',
-    'model_v_level_grad',
-    'model_v_no_integration',
-    'model_v_weight_decay',
+# End-to-end cases of ../shared/golden. The presets that every user starts from
+# run always; option variants compile for ten seconds each and are slow tests.
+_ALWAYS = ('model_blender_256', 'model_360', 'model_llff_256')
+_SLOW = (
+  'model_blender_refnerf',
+  'model_llff_raw',
+  'model_360_glo4',
+  'model_v_bg_range',
+  'model_v_blender_512',
+  'model_v_density_normals',
+  'model_v_gpu_resampling',
+  'model_v_level_grad',
+  'model_v_no_integration',
+  'model_v_weight_decay',
 )
+CASES = _ALWAYS + _SLOW
+
+
+def parameters(*, without=()):
+  """The cases as pytest parameters, the slow ones marked."""
+  marks = {name: [pytest.mark.slow] for name in _SLOW}
+  return [
+    pytest.param(name, marks=marks.get(name, []))
+    for name in CASES
+    if name not in without
+  ]
+
 
 _FUNCTIONS = {
-    'relu': jax.nn.relu,
-    'softplus': jax.nn.softplus,
-    'sigmoid': jax.nn.sigmoid,
-    'safe_exp': numerics.safe_exp,
-    'contract': coord.contract,
-    'reciprocal': jnp.reciprocal,
+  'relu': jax.nn.relu,
+  'softplus': jax.nn.softplus,
+  'sigmoid': jax.nn.sigmoid,
+  'safe_exp': numerics.safe_exp,
+  'contract': coord.contract,
+  'reciprocal': jnp.reciprocal,
 }
 _FUNCTION_FIELDS = (
-    'net_activation',
-    'roughness_activation',
-    'density_activation',
-    'rgb_activation',
-    'warp_fn',
-    'raydist_fn',
+  'net_activation',
+  'roughness_activation',
+  'density_activation',
+  'rgb_activation',
+  'warp_fn',
+  'raydist_fn',
 )
 
 
@@ -60,13 +72,9 @@ def model(data) -> models.Model:
   """The model of a golden file, at its shrunken size."""
   options = json.loads(str(data['model_json']))
   return models.Model(
-      nerf_mlp=models.NerfMLP(
-          **_resolve(options['NerfMLP']), name='NerfMLP_0'
-      ),
-      prop_mlp=models.PropMLP(
-          **_resolve(options['PropMLP']), name='PropMLP_0'
-      ),
-      **_resolve(options['Model']),
+    nerf_mlp=models.NerfMLP(**_resolve(options['NerfMLP']), name='NerfMLP_0'),
+    prop_mlp=models.PropMLP(**_resolve(options['PropMLP']), name='PropMLP_0'),
+    **_resolve(options['Model']),
   )
 
 
@@ -98,15 +106,15 @@ def params(data, which: str = 'params0'):
 def batch(data) -> types.Batch:
   """The training batch, rays already cast."""
   rays = {
-      key[len('batch/rays_') :]: jnp.asarray(data[key])
-      for key in data.keys
-      if key.startswith('batch/rays_')
+    key[len('batch/rays_') :]: jnp.asarray(data[key])
+    for key in data.keys
+    if key.startswith('batch/rays_')
   }
   extra = {
-      name: jnp.asarray(data[f'batch/{name}'])
-      for name in ('normals', 'alphas', 'disps')
-      if f'batch/{name}' in data.keys
+    name: jnp.asarray(data[f'batch/{name}'])
+    for name in ('normals', 'alphas', 'disps')
+    if f'batch/{name}' in data.keys
   }
   return types.Batch(
-      rays=types.Rays(**rays), rgb=jnp.asarray(data['batch/rgb']), **extra
+    rays=types.Rays(**rays), rgb=jnp.asarray(data['batch/rgb']), **extra
   )

@@ -76,7 +76,10 @@ def environment(num_devices: int, **extra: str) -> dict[str, str]:
   """Environment of a process with so many CPU devices and our cache."""
   return os.environ | {
     'JAX_PLATFORMS': 'cpu',
-    'XLA_FLAGS': f'--xla_force_host_platform_device_count={num_devices}',
+    # As in conftest.py: the same program gives the same bits only if it is
+    # compiled alike.
+    'XLA_FLAGS': f'--xla_force_host_platform_device_count={num_devices} '
+    '--xla_backend_optimization_level=0',
     'JAX_COMPILATION_CACHE_DIR': jax.config.jax_compilation_cache_dir,
     'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0',
     'JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES': '-1',

@@ -100,9 +100,7 @@ def test_the_lens_is_that_of_the_data_without_distortion(make_scene):
   cameras = paths.render_path_cameras(paths.RenderConfig(), scene)
   assert cameras.distortion is None
   # The focal length went through float32 and back.
-  np.testing.assert_allclose(
-    cameras.pixtocams[0], bent.pixtocams[0], rtol=1e-6
-  )
+  np.testing.assert_allclose(cameras.pixtocams[0], bent.pixtocams[0], rtol=1e-6)
   assert (cameras.widths[0], cameras.heights[0]) == (20, 16)
   np.testing.assert_array_equal(cameras.near, bent.near)
 

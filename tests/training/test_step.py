@@ -209,6 +209,7 @@ def test_a_ray_of_weight_zero_does_not_enter_the_data_loss():
     np.testing.assert_array_equal(got[name], want[name], err_msg=name)
 
 
+@pytest.mark.slow
 def test_equal_weights_of_any_size_are_no_weights():
   run = training(1)
   plain = model_util.batch(N)
@@ -223,6 +224,7 @@ def test_equal_weights_of_any_size_are_no_weights():
   np.testing.assert_allclose(none['loss'], want['loss'], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_disable_multiscale_loss_ignores_the_weights():
   cfg = losses.LossConfig(disable_multiscale_loss=True)
   run = model_util.training(1, loss=cfg)
