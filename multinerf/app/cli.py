@@ -14,7 +14,7 @@ from multinerf.config import help as config_help
 from multinerf.data import base
 from multinerf.evaluation import paths
 
-Program = Callable[[gin_setup.Setup], None]
+Program = Callable[[gin_setup.Setup], object]
 
 
 def main(

@@ -5,6 +5,7 @@ import json
 import math
 import os
 import pathlib
+from collections.abc import Callable
 from typing import Any
 
 from multinerf import errors, parallel
@@ -211,7 +212,7 @@ def _first_step_announced(trainer, shown) -> loop.Advance:
 def _hooks(trainer, saver, shown, summaries, first, last) -> list[loop.Hook]:
   """Reports (with the guards), then checkpoints, then test views."""
   config = trainer.config
-  listeners = [
+  listeners: list[Callable[[report.Report], None]] = [
     guards.NonFiniteGuard(config.nonfinite_grad_limit, shown.warn),
   ]
   # A slow warm-up is not a collapse: wait until the rate has been at its full

@@ -209,6 +209,14 @@ def test_a_ray_of_weight_zero_does_not_enter_the_data_loss():
     np.testing.assert_array_equal(got[name], want[name], err_msg=name)
 
 
+def test_a_batch_without_any_weight_has_no_data_loss_and_no_nan():
+  nothing = model_util.batch(N, lossmult=jnp.zeros((N, 1), jnp.float32))
+  _, stats_found = training(1).run([nothing])
+  assert stats_found['losses/data'] == 0
+  assert stats_found['nonfinite_grads'] == 0
+  assert np.isfinite(stats_found['loss'])
+
+
 @pytest.mark.slow
 def test_equal_weights_of_any_size_are_no_weights():
   run = training(1)
