@@ -101,8 +101,8 @@ class Batch:
     alphas: [...] float32 true opacity, or None.
   """
 
-  pixels: Pixels | None = None
-  rays: Rays | None = None
+  pixels: Any = None
+  rays: Any = None
   rgb: Any = None
   disps: Any = None
   normals: Any = None

@@ -5,7 +5,7 @@ Needs neither absl nor gin; the scripts are thin users of it.
 
 import contextlib
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -116,10 +116,9 @@ class Trainer:
   def step(self) -> stats_lib.PackedStats:
     """Takes one step. Returns its statistics, still on the device."""
     batch = next(self._stream or self._open_stream())
-    if self._compiled is None:
-      self._compile(batch)
+    compiled = self._compiled or self._compile(batch)
     self.clock.start()
-    self._state, stats = self._compiled(self._state, batch, self._cameras)
+    self._state, stats = compiled(self._state, batch, self._cameras)
     self._step += 1
     return stats
 
@@ -286,12 +285,13 @@ class Trainer:
     self._stream = parallel.prefetch_to_device(ahead)
     return self._stream
 
-  def _compile(self, batch: types.Batch) -> None:
+  def _compile(self, batch: types.Batch) -> Callable[..., Any]:
     """Compiles the step ahead of its first use, to know how long it takes."""
     start = time.perf_counter()
     lowered = self._step_fn.lower(self._state, batch, self._cameras)
     self._compiled = lowered.compile()
     self.compile_seconds = time.perf_counter() - start
+    return self._compiled
 
 
 def _first_two(x: np.ndarray, batch_ndim: int) -> np.ndarray:

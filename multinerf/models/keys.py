@@ -5,12 +5,14 @@ random numbers independent of how its rays are spread over devices, processes
 and micro-batches.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
 
-def fold(keys: Key[Array, '*batch'] | None, data: int):
+def fold(keys: Key[Array, '*batch'] | None, data: int) -> Any:
   """Derives a fresh key per ray for one use; None stays None."""
   if keys is None:
     return None

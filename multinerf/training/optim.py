@@ -63,7 +63,11 @@ def clip_per_network(
     }
     return clipped, state
 
-  return optax.GradientTransformation(lambda _: optax.EmptyState(), update)
+  def init(params):
+    del params
+    return optax.EmptyState()
+
+  return optax.GradientTransformation(init, update)
 
 
 def make_optimizer(cfg: OptimConfig) -> optax.GradientTransformation:

@@ -17,6 +17,7 @@ _UNITS = {
   'model_v_density_normals': 600,  # second-order work on the same noise
   'model_blender_refnerf': 10,  # normals divide by small gradients; itself 3
   'model_llff_raw': 5,  # itself 2.2
+  'model_v_no_integration': 100,  # itself 200; see the test for the rest
 }
 # Rays run to t = 1e6, where one rounding of the normalised distance moves t by
 # its own size: distances are compared as 1 / (1 + t).
