@@ -3,6 +3,7 @@
 import contextlib
 import math
 import pathlib
+import sys
 import time
 
 from multinerf import errors, parallel
@@ -128,3 +129,7 @@ def _follow(setup, scene, folder, shown, stack) -> None:
         '(gin: Config.eval_checkpoint_wait_timeout_sec).'
       )
     time.sleep(_POLL_SECONDS)
+
+
+if __name__ == '__main__':
+  sys.exit(main())

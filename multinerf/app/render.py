@@ -1,6 +1,7 @@
 """render.py: renders the test views or a camera path, and videos of them."""
 
 import pathlib
+import sys
 
 from multinerf import parallel
 from multinerf.app import cli, writing
@@ -63,3 +64,7 @@ def _video_name(folder: str) -> str:
   """<scene>_<experiment> from .../<experiment>/<scene>, as upstream."""
   *_, experiment, scene = ('', *pathlib.Path(folder).resolve().parts[1:])
   return f'{scene}_{experiment}' if experiment else scene
+
+
+if __name__ == '__main__':
+  sys.exit(main())

@@ -5,6 +5,7 @@ import json
 import math
 import os
 import pathlib
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -231,3 +232,7 @@ def _hooks(trainer, saver, shown, summaries, first, last) -> list[loop.Hook]:
     hooks.CheckpointHook(trainer, saver, last),
     hooks.TestViewHook(trainer, reports, shown, summaries, last),
   ]
+
+
+if __name__ == '__main__':
+  sys.exit(main())
