@@ -42,10 +42,12 @@ class Pixels:
     pix_x_int: [...] integer column, x to the right.
     pix_y_int: [...] integer row, y downwards.
     cam_idx: [..., 1] index into the leading axis of `Cameras`.
-    lossmult: [..., 1] or [..., 3] weight >= 0 in the data loss; None means 1.
-    near, far: [..., 1] ray parameter bounds; None takes those of `Cameras`.
-    exposure_idx: [..., 1] index of the exposure setting (RawNeRF), or None.
-    exposure_values: [..., 1] relative exposure > 0, or None.
+    lossmult: [..., 1] or [..., 3] weight >= 0 in the data loss.
+    near, far: [..., 1] ray parameter bounds.
+    exposure_idx: [..., 1] index of the exposure setting (RawNeRF).
+    exposure_values: [..., 1] relative exposure > 0.
+
+  The last five are None where the camera's own value is meant (`Cameras`).
   """
 
   pix_x_int: Any
@@ -99,6 +101,9 @@ class Batch:
     disps: [...] float32 true disparity, or None.
     normals: [..., 3] float32 true world-space normals, or None.
     alphas: [...] float32 true opacity, or None.
+    depths: [...] float32 measured ray parameter t, or None.
+    depth_weights: [...] float32 trust in `depths` >= 0, 0 where unknown; None
+      with `depths`.
   """
 
   pixels: Any = None
@@ -107,6 +112,8 @@ class Batch:
   disps: Any = None
   normals: Any = None
   alphas: Any = None
+  depths: Any = None
+  depth_weights: Any = None
 
 
 @flax.struct.dataclass

@@ -27,7 +27,9 @@ LAYERS = {
   'training': 4,
   'evaluation': 4,
   'config': 5,
+  'capture': 4,
   'app': 6,
+  'compat': 6,
 }
 SCRIPTS_LAYER = 7  # train.py, eval.py, render.py, scripts/, benchmarks/
 

@@ -37,6 +37,9 @@ class Cameras:
     distortion: [n] float32 by name, a subset of `DISTORTION_KEYS`; None skips
       the undistortion altogether.
     pixtocam_ndc: [3, 3] float32 intrinsics of the NDC space, None = no NDC.
+    lossmult: [n] float32 weight of each camera's rays in the loss, or None.
+    exposure_idx: [n] int32 index of each camera's exposure setting, or None.
+    exposure_values: [n] float32 relative exposures > 0, or None.
     camtype: Projection type (static under jit).
   """
 
@@ -48,6 +51,9 @@ class Cameras:
   far: Any
   distortion: dict[str, Any] | None = None
   pixtocam_ndc: Any = None
+  lossmult: Any = None
+  exposure_idx: Any = None
+  exposure_values: Any = None
   camtype: ProjectionType = flax.struct.field(
     pytree_node=False, default=ProjectionType.PERSPECTIVE
   )
@@ -78,6 +84,9 @@ class Cameras:
       near=pick(self.near),
       far=pick(self.far),
       distortion=distortion,
+      lossmult=pick(self.lossmult),
+      exposure_idx=pick(self.exposure_idx),
+      exposure_values=pick(self.exposure_values),
     )
 
 
@@ -91,6 +100,9 @@ def make_cameras(
   far: Any,
   distortion: Mapping[str, Any] | None = None,
   pixtocam_ndc: Any = None,
+  lossmult: Any = None,
+  exposure_idx: Any = None,
+  exposure_values: Any = None,
   camtype: ProjectionType = ProjectionType.PERSPECTIVE,
 ) -> Cameras:
   """Checks, broadcasts and casts the parts of `Cameras`.
@@ -103,6 +115,7 @@ def make_cameras(
     distortion: Numbers shared by all cameras or [n] arrays, by name; values
       of None count as absent, an empty mapping as None.
     pixtocam_ndc: [3, 3] or None.
+    lossmult, exposure_idx, exposure_values: One number for all, [n] or None.
     camtype: Projection type of all cameras.
 
   Returns:
@@ -110,16 +123,10 @@ def make_cameras(
 
   Raises:
     DataError: A shape does not fit, a number is not finite, a distortion name
-      is unknown, a size is not positive or near >= far.
+      is unknown, a size or an exposure is not positive, or near >= far.
   """
-  poses = np.asarray(camtoworlds)
-  if poses.ndim != 3 or poses.shape[1:] not in ((3, 4), (4, 4)):
-    raise errors.DataError(
-      f'Camera poses have shape {poses.shape}; need [n, 3, 4] or [n, 4, 4].'
-    )
-  n = poses.shape[0]
-  if n == 0:
-    raise errors.DataError('A scene needs at least one camera; found none.')
+  poses = _checked_poses(camtoworlds)
+  n = len(poses)
   given = {k: v for k, v in (distortion or {}).items() if v is not None}
   unknown = sorted(set(given) - set(DISTORTION_KEYS))
   if unknown:
@@ -128,7 +135,7 @@ def make_cameras(
     )
   cameras = Cameras(
     pixtocams=_fit('pixtocams', pixtocams, (n, 3, 3)),
-    camtoworlds=_fit('camtoworlds', poses[:, :3], (n, 3, 4)),
+    camtoworlds=_fit('camtoworlds', poses, (n, 3, 4)),
     widths=_fit('widths', widths, (n,), np.int32),
     heights=_fit('heights', heights, (n,), np.int32),
     near=_fit('near', near, (n,) if np.ndim(near) else ()),
@@ -137,6 +144,9 @@ def make_cameras(
     pixtocam_ndc=None
     if pixtocam_ndc is None
     else _fit('pixtocam_ndc', pixtocam_ndc, (3, 3)),
+    lossmult=_per_camera('lossmult', lossmult, n),
+    exposure_idx=_per_camera('exposure_idx', exposure_idx, n, np.int32),
+    exposure_values=_per_camera('exposure_values', exposure_values, n),
     camtype=camtype,
   )
   if min(cameras.widths.min(), cameras.heights.min()) <= 0:
@@ -146,7 +156,25 @@ def make_cameras(
       f'near = {near} must be smaller than far = {far} '
       '(gin: Config.near, Config.far).'
     )
+  if exposure_values is not None and cameras.exposure_values.min() <= 0:
+    raise errors.DataError('Camera exposure_values must be positive.')
   return cameras
+
+
+def _checked_poses(camtoworlds) -> np.ndarray:
+  """[n, 3, 4] poses, n > 0."""
+  poses = np.asarray(camtoworlds)
+  if poses.ndim != 3 or poses.shape[1:] not in ((3, 4), (4, 4)):
+    raise errors.DataError(
+      f'Camera poses have shape {poses.shape}; need [n, 3, 4] or [n, 4, 4].'
+    )
+  if len(poses) == 0:
+    raise errors.DataError('A scene needs at least one camera; found none.')
+  return poses[:, :3]
+
+
+def _per_camera(name, value, n, dtype=np.float32) -> np.ndarray | None:
+  return None if value is None else _fit(name, value, (n,), dtype)
 
 
 def _fit(name, value, shape, dtype=np.float32) -> np.ndarray:

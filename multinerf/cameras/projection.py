@@ -241,8 +241,8 @@ def cast_ray_batch(cameras: camera.Cameras, pixels: Pixels) -> Rays:
       NaN rays instead of another camera's.
 
   Returns:
-    float32 rays. near and far are the pixels' if given, else the cameras';
-    lossmult and the exposures are passed on as they are.
+    float32 rays. near, far, lossmult and the exposures are the pixels' if
+    given, else the cameras'.
   """
   cam_idx = jnp.asarray(pixels.cam_idx)[..., 0]
   single = len(cameras) == 1
@@ -251,10 +251,11 @@ def cast_ray_batch(cameras: camera.Cameras, pixels: Pixels) -> Rays:
     x = jnp.asarray(x)
     if single:
       return x[0]
-    return jnp.take(x, cam_idx, axis=0, mode='fill', fill_value=jnp.nan)
+    # Outside: NaN for floats, the least number for integers.
+    return jnp.take(x, cam_idx, axis=0, mode='fill')
 
-  def bound(given, x):
-    if given is not None:
+  def own(given, x):
+    if given is not None or x is None:
       return given
     x = jnp.asarray(x)
     x = (x if x.ndim == 0 else per_ray(x))[..., None]
@@ -275,12 +276,12 @@ def cast_ray_batch(cameras: camera.Cameras, pixels: Pixels) -> Rays:
   )
   return Rays(
     **_fields(geometry),
-    near=bound(pixels.near, cameras.near),
-    far=bound(pixels.far, cameras.far),
+    near=own(pixels.near, cameras.near),
+    far=own(pixels.far, cameras.far),
     cam_idx=pixels.cam_idx,
-    lossmult=pixels.lossmult,
-    exposure_idx=pixels.exposure_idx,
-    exposure_values=pixels.exposure_values,
+    lossmult=own(pixels.lossmult, cameras.lossmult),
+    exposure_idx=own(pixels.exposure_idx, cameras.exposure_idx),
+    exposure_values=own(pixels.exposure_values, cameras.exposure_values),
   )
 
 

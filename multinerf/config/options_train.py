@@ -42,6 +42,28 @@ class DataOptions:
   far: float = option(
     6.0, 'Far bound, in the unit of near; 1 with forward_facing.', gt=0
   )
+  colmap_dir: str | None = option(
+    None,
+    'Folder below data_dir with cameras, images and points3D of COLMAP; '
+    'None: sparse/0, sparse or colmap/sparse/0, the largest model. New here.',
+  )
+  normalize_poses: Literal['pca', 'focus', 'none'] = option(
+    'pca',
+    'Frame of captures (llff, transforms, tat_fvs) that are not '
+    "forward-facing: 'pca' centres on the cameras with their plane "
+    "horizontal, 'focus' centres on what they look at, both scale cameras to "
+    "[-1, 1]; 'none' keeps the input's frame. New here.",
+  )
+  mask_dir: str | None = option(
+    'masks',
+    'Folder below data_dir with <image>.png or <stem>.png masks, if it '
+    'exists; None reads none (llff, transforms). New here.',
+  )
+  mask_keeps: Literal['white', 'black'] = option(
+    'white',
+    'Which pixels of a mask in mask_dir are used: white as in COLMAP and '
+    'nerfstudio, black as in instant-ngp. New here.',
+  )
   load_alphabetical: bool = option(
     True,
     'Sort images by file name before splitting them into train and test.',

@@ -14,7 +14,12 @@ import warnings
 from typing import Any
 
 from multinerf import errors, registry
-from multinerf.config import option, options_output, options_train
+from multinerf.config import (
+  option,
+  options_output,
+  options_supervision,
+  options_train,
+)
 
 # Declared by MultiNeRF and never read there (upstream_defects 18). Accepted,
 # so that its users' files load; setting one to a non-default value warns.
@@ -50,6 +55,7 @@ class Config(
   options_output.EvalOptions,
   options_train.OptimOptions,
   options_train.RobustNerfOptions,
+  options_supervision.SupervisionOptions,
   options_train.LossOptions,
   options_train.TrainingOptions,
   options_train.BatchOptions,

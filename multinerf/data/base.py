@@ -11,7 +11,7 @@ scene by `data.batching`, whole images by `cameras.projection.image_pixels`.
 
 import dataclasses
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Float, Float32, Int, Num, UInt8, UInt16
@@ -20,6 +20,8 @@ from multinerf import errors, registry
 from multinerf.cameras import camera
 
 SPLITS = ('train', 'test')
+# The fields of a `Scene` that hold one image per camera.
+PIXEL_KINDS = ('images', 'disps', 'normals', 'alphas', 'masks', 'depths')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,6 +106,55 @@ class PixelBuffer:
     return buffer
 
 
+@dataclasses.dataclass(frozen=True)
+class Points:
+  """Scene points found with the cameras (structure from motion).
+
+  Attributes:
+    xyz: [m, 3] float64 positions in the scene's frame.
+    errors: [m] mean reprojection error, pixels > 0.
+    rgb: [m, 3] colours, or None.
+  """
+
+  xyz: Float[np.ndarray, 'm 3']
+  errors: Float[np.ndarray, ' m']
+  rgb: UInt8[np.ndarray, 'm 3'] | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Keypoints:
+  """Pixels at which a point of known depth is seen, of all images together.
+
+  Attributes:
+    cam_idx: [m] which image.
+    x, y: [m] column and row, inside of the image.
+    depths: [m] ray parameter t of the point > 0.
+    weights: [m] trust in it, > 0.
+  """
+
+  cam_idx: Int[np.ndarray, ' m']
+  x: Int[np.ndarray, ' m']
+  y: Int[np.ndarray, ' m']
+  depths: Float32[np.ndarray, ' m']
+  weights: Float32[np.ndarray, ' m']
+
+
+@dataclasses.dataclass(frozen=True)
+class RawDisplay:
+  """How linear camera colours are shown (`ops.raw.postprocess_raw`).
+
+  Attributes:
+    cam2rgb: [3, 3] from camera colours to linear sRGB.
+    exposure: Camera-linear level that is shown as white.
+    exposure_levels: The same by percentile of the first image, for pictures
+      at several brightnesses.
+  """
+
+  cam2rgb: Float[np.ndarray, '3 3']
+  exposure: float
+  exposure_levels: Mapping[int, float] = dataclasses.field(default_factory=dict)
+
+
 def _identity() -> np.ndarray:
   return np.eye(4)
 
@@ -123,6 +174,15 @@ class Scene:
     normals: True world-space normals in [-1, 1]^3; or None.
     alphas: How much the normals of a pixel count, in [0, 1]: its opacity, or 0
       where the normals are unknown; or None.
+    masks: uint8, 1 channel, 0 where a pixel must not be used: it is neither
+      trained on nor measured; or None.
+    depths: float32, 2 channels: measured ray parameter t, and how far to
+      trust it (0: unknown); or None.
+    keypoints: The same for a few pixels only; or None.
+    points: Scene points, or None.
+    raw: How to show the images of a raw scene, which are linear; or None.
+    notes: What the user should hear about this data once, a line each, such
+      as frames that were left out.
     world_transform: [4, 4] similarity from the input's frame to this one.
   """
 
@@ -134,6 +194,12 @@ class Scene:
   disps: PixelBuffer | None = None
   normals: PixelBuffer | None = None
   alphas: PixelBuffer | None = None
+  masks: PixelBuffer | None = None
+  depths: PixelBuffer | None = None
+  keypoints: Keypoints | None = None
+  points: Points | None = None
+  raw: RawDisplay | None = None
+  notes: tuple[str, ...] = ()
   world_transform: Float[np.ndarray, '4 4'] = dataclasses.field(
     default_factory=_identity
   )
@@ -154,6 +220,10 @@ class DataConfig:
   factor: int = 0
   near: float = 2.0
   far: float = 6.0
+  colmap_dir: str | None = None
+  normalize_poses: str = 'pca'
+  mask_dir: str | None = 'masks'
+  mask_keeps: str = 'white'
   load_alphabetical: bool = True
   forward_facing: bool = False
   llffhold: int = 8
@@ -161,6 +231,10 @@ class DataConfig:
   use_tiffs: bool = False
   compute_disp_metrics: bool = False
   compute_normal_metrics: bool = False
+  depth_loss_mult: float = 0.0
+  depth_source: str = 'maps'
+  depth_scale: float = 1e-3
+  normal_loss_mult: float = 0.0
   rawnerf_mode: bool = False
   exposure_percentile: float = 97.0
   dtu_light_cond: int = 3
@@ -244,7 +318,7 @@ def validate_scene(scene: Scene, *, source: str):
     raise errors.DataError(
       f'{where}: {len(scene.image_names)} image names for {num} cameras.'
     )
-  for kind in ('images', 'disps', 'normals', 'alphas'):
+  for kind in PIXEL_KINDS:
     buffer = getattr(scene, kind)
     if buffer is not None:
       _validate_sizes(scene, buffer, f'{where}: {kind}')

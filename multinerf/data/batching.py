@@ -26,6 +26,9 @@ class SamplerConfig:
     num_border_pixels_to_mask: This many pixels along each edge of an image
       are never drawn.
     np_rng_seed: Seed of the draws.
+    depth_source: 'maps' reads depths at the drawn pixels; 'points' draws
+      `depth_ray_fraction` of the batch from the scene's keypoints.
+    depth_ray_fraction: See `depth_source`.
     apply_bayer_mask: Weigh only the channel that a camera with an RGGB mosaic
       measured at each pixel.
   """
@@ -35,6 +38,8 @@ class SamplerConfig:
   patch_size: int = 1
   num_border_pixels_to_mask: int = 0
   np_rng_seed: int = 20201473
+  depth_source: str = 'maps'
+  depth_ray_fraction: float = 0.25
   apply_bayer_mask: bool = False
 
 

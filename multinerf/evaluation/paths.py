@@ -135,6 +135,9 @@ def render_path_scene(
     disps=None,
     normals=None,
     alphas=None,
+    masks=None,
+    depths=None,
+    keypoints=None,
   )
 
 

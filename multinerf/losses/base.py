@@ -35,6 +35,12 @@ class LossConfig:
   orientation_loss_target: str = 'normals_pred'
   predicted_normal_loss_mult: float = 0.0
   predicted_normal_coarse_loss_mult: float = 0.0
+  depth_loss_mult: float = 0.0
+  depth_loss_type: str = 'mse'
+  depth_sigma: float = 0.01
+  normal_loss_mult: float = 0.0
+  normal_loss_type: str = 'l1_cosine'
+  normal_loss_target: str = 'normals'
   weight_decay_mults: Mapping[str, float] = dataclasses.field(
     default_factory=dict
   )
@@ -55,7 +61,8 @@ class LossInputs:
       device, which made the result depend on their number).
     renderings, levels: One each per sampling level, coarsest first.
     params: The parameter tree below 'params'.
-    disps, normals, alphas: Ground truth where the data set has it, or None.
+    disps, normals, alphas, depths, depth_weights: Ground truth where the data
+      set has it, or None; see `types.Batch`.
   """
 
   rays: types.Rays
@@ -67,6 +74,8 @@ class LossInputs:
   disps: Any = None
   normals: Any = None
   alphas: Any = None
+  depths: Any = None
+  depth_weights: Any = None
 
 
 DataLoss = Callable[[Any, Any, LossConfig], Any]

@@ -60,6 +60,8 @@ def _loss_inputs(cfg, rays, batch, renderings, levels, params):
     disps=batch.disps,
     normals=batch.normals,
     alphas=batch.alphas,
+    depths=batch.depths,
+    depth_weights=batch.depth_weights,
   )
 
 

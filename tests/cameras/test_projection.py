@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from multinerf import errors
 from multinerf.cameras import camera, projection
 from multinerf.cameras import poses as poses_lib
 from multinerf.types import Pixels
@@ -409,3 +410,43 @@ def test_intrinsic_matrix_and_pixtocam_are_inverse():
   got = projection.get_pixtocam(50.0, 40, 30)
   want = np.linalg.inv(projection.intrinsic_matrix(50.0, 50.0, 20.0, 15.0))
   np.testing.assert_allclose(got, want, atol=1e-15)
+
+
+def test_rays_carry_what_is_constant_for_their_camera():
+  cameras = camera.make_cameras(
+    intrinsics(ProjectionType.PERSPECTIVE),
+    random_poses(3),
+    widths=8,
+    heights=8,
+    near=1.0,
+    far=2.0,
+    lossmult=[1.0, 4.0, 16.0],
+    exposure_idx=[0, 2, 1],
+    exposure_values=[1.0, 0.25, 0.5],
+  )
+  pixels = Pixels(
+    pix_x_int=np.zeros(3, np.int32),
+    pix_y_int=np.zeros(3, np.int32),
+    cam_idx=np.array([[2], [0], [1]], np.int32),
+  )
+  rays = projection.cast_ray_batch(cameras, pixels)
+  np.testing.assert_array_equal(rays.lossmult, [[16], [1], [4]])
+  np.testing.assert_array_equal(rays.exposure_idx, [[1], [0], [2]])
+  np.testing.assert_array_equal(rays.exposure_values, [[0.5], [1], [0.25]])
+  given = pixels.replace(lossmult=np.full((3, 3), 7.0, np.float32))
+  rays = projection.cast_ray_batch(cameras.take(np.array([1, 2, 0])), given)
+  np.testing.assert_array_equal(rays.lossmult, given.lossmult)
+  np.testing.assert_array_equal(rays.exposure_idx, [[0], [2], [1]])
+
+
+def test_an_exposure_that_is_not_positive_is_refused():
+  with pytest.raises(errors.DataError, match='exposure_values'):
+    camera.make_cameras(
+      intrinsics(ProjectionType.PERSPECTIVE),
+      random_poses(1),
+      widths=8,
+      heights=8,
+      near=1.0,
+      far=2.0,
+      exposure_values=0.0,
+    )

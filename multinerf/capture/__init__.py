@@ -1,0 +1,1 @@
+"""L4: photographs or a video -> a folder that can be trained on."""

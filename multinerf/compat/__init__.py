@@ -1,0 +1,1 @@
+"""L6: the names that research code built on MultiNeRF imports."""
