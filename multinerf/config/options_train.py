@@ -108,6 +108,10 @@ class DataOptions:
   synthetic_num_test: int = option(
     8, 'Number of its test images. New here.', ge=1
   )
+  synthetic_look: Literal['still_life', 'glossy'] = option(
+    'still_life',
+    "Its finish: 'glossy' mirrors coloured lights, for Ref-NeRF. New here.",
+  )
   vocab_tree_path: str | None = option(None, 'Has no effect.')
 
 

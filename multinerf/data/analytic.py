@@ -3,6 +3,7 @@
 A small still life of textured and glossy solids, floating over nothing, inside
 the unit-and-a-bit ball around the origin, z up. `trace` gives exact distances
 and normals, `radiance` the colour seen; both are pure functions of the ray.
+The same solids come in more than one `Look`.
 """
 
 import dataclasses
@@ -24,6 +25,42 @@ _SHADOW_OFFSET = 1e-4  # world units; keeps a surface out of its own shadow
 _NOISE_SIDE = 16
 
 Albedo = Callable[[np.ndarray], np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True)
+class Look:
+  """How the whole scene is finished and lit.
+
+  Attributes:
+    polish: Share of the way from each glossy material's reflectance to 1;
+      matt ones stay matt.
+    sky: Brightness of the mirrored sky.
+    windows: Bright discs in the surroundings that polished surfaces mirror:
+      unit vector towards each, cosine of its outline, colour.
+  """
+
+  polish: float
+  sky: float
+  windows: tuple[tuple[tuple, float, tuple], ...]
+
+
+_ONE_WINDOW = (((-0.5, -0.5, 0.7071), 0.8, (1.2, 1.2, 1.2)),)
+LOOKS = {
+  'still_life': Look(0.0, 1.6, _ONE_WINDOW),
+  # For Ref-NeRF: what is seen on most surfaces is their surroundings.
+  'glossy': Look(
+    0.5,
+    0.5,
+    (
+      *_ONE_WINDOW,
+      ((0.8, 0.0, 0.6), 0.85, (1.6, 0.5, 0.2)),
+      ((-0.6, 0.75, 0.28), 0.85, (0.2, 0.6, 1.6)),
+      ((0.1, 0.97, 0.22), 0.9, (0.3, 1.3, 0.4)),
+      ((0.35, -0.93, 0.1), 0.9, (1.3, 1.1, 0.2)),
+      ((-0.97, 0.0, 0.24), 0.9, (1.2, 0.3, 1.0)),
+    ),
+  ),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,6 +122,7 @@ def radiance(
   origins: Float[np.ndarray, '_ 3'],
   directions: Float[np.ndarray, 'n 3'],
   hits: Hits,
+  look: Look = LOOKS['still_life'],
 ) -> Float[np.ndarray, 'n 3']:
   """Linear RGB in [0, 1] seen along traced rays; 0 where there is nothing.
 
@@ -101,6 +139,7 @@ def radiance(
   view = -d / np.linalg.norm(d, axis=-1, keepdims=True)
   n = hits.normals[seen]
   albedo, gloss, shininess = _surface(hits.thing[seen], points)
+  gloss = gloss + look.polish * (1 - gloss) * (gloss > 0)
   cos_sun = np.maximum(n @ _SUN, 0) * _lit(points, n)
   diffuse = albedo * (cos_sun[:, None] * _SUN_COLOUR + _sky(n[:, 2]))
   cos_view = np.maximum(np.sum(n * view, -1), 0)
@@ -112,7 +151,7 @@ def radiance(
   glint = glint * (cos_sun > 0) * (gloss > 0) * 0.9
   rgb[seen] = (
     (1 - fresnel[:, None]) * diffuse
-    + fresnel[:, None] * _environment(mirrored)
+    + fresnel[:, None] * _environment(mirrored, look)
     + glint[:, None] * _SUN_COLOUR
   )
   return np.clip(rgb, 0, 1)
@@ -149,12 +188,13 @@ def _sky(up: np.ndarray) -> np.ndarray:
   return share * _SKY + (1 - share) * _GROUND
 
 
-def _environment(directions: np.ndarray) -> np.ndarray:
-  """What a mirror would see: a smooth sky with one soft window, [n, 3]."""
-  window = np.array([-0.5, -0.5, 0.7071])
-  bright = _smoothstep((directions @ window - 0.8) / 0.1)[:, None]
-  sky = 1.6 * _sky(np.clip(2 * directions[:, 2], -1, 1))
-  return sky + 1.2 * bright
+def _environment(directions: np.ndarray, look: Look) -> np.ndarray:
+  """What a mirror would see: a smooth sky with soft windows, [n, 3]."""
+  seen = look.sky * _sky(np.clip(2 * directions[:, 2], -1, 1))
+  for towards, outline, colour in look.windows:
+    inside = _smoothstep((directions @ np.array(towards) - outline) / 0.1)
+    seen = seen + inside[:, None] * np.array(colour)
+  return seen
 
 
 def _smoothstep(x: np.ndarray) -> np.ndarray:

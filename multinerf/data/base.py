@@ -255,6 +255,7 @@ class DataConfig:
   synthetic_resolution: int = 128
   synthetic_num_train: int = 60
   synthetic_num_test: int = 8
+  synthetic_look: str = 'still_life'
 
 
 SceneLoader = Callable[[DataConfig, str], Scene]

@@ -51,8 +51,9 @@ def load_synthetic(cfg: base.DataConfig, split: str) -> base.Scene:
     cfg.synthetic_num_train,
     cfg.synthetic_num_test,
   )
-  folder = pathlib.Path(cfg.data_dir or cache_folder(*size)).expanduser()
-  render_scene(folder, *size)
+  look = cfg.synthetic_look
+  folder = cfg.data_dir or cache_folder(*size, look=look)
+  folder = render_scene(pathlib.Path(folder).expanduser(), *size, look=look)
   scene = blender.load_blender(
     dataclasses.replace(cfg, data_dir=str(folder)), split
   )
@@ -60,10 +61,14 @@ def load_synthetic(cfg: base.DataConfig, split: str) -> base.Scene:
 
 
 def cache_folder(
-  resolution: int, num_train: int, num_test: int, seed: int = 0
+  resolution: int,
+  num_train: int,
+  num_test: int,
+  seed: int = 0,
+  look: str = 'still_life',
 ) -> pathlib.Path:
   """Where a scene of these parameters is kept by default."""
-  text = json.dumps(_parameters(resolution, num_train, num_test, seed))
+  text = json.dumps(_parameters(resolution, num_train, num_test, seed, look))
   name = hashlib.sha256(text.encode()).hexdigest()[:12]
   return pathlib.Path(_CACHE).expanduser() / name
 
@@ -74,6 +79,7 @@ def render_scene(
   num_train: int = 60,
   num_test: int = 8,
   seed: int = 0,
+  look: str = 'still_life',
 ) -> pathlib.Path:
   """Renders the embedded scene into a new folder, or finds it there.
 
@@ -86,6 +92,7 @@ def render_scene(
     num_train: Training views, spread over a sphere but for its lowest part.
     num_test: Test views on one circle.
     seed: Places the training cameras.
+    look: One of `analytic.LOOKS`.
 
   Returns:
     The folder, with transforms_{train,test}.json and for each view
@@ -93,11 +100,16 @@ def render_scene(
     _normal.png.
 
   Raises:
-    ConfigError: A size or number is not positive.
+    ConfigError: A size or number is not positive, or there is no such look.
     DataError: The folder holds something else, or cannot be written.
   """
   out = pathlib.Path(out_dir)
-  parameters = _parameters(resolution, num_train, num_test, seed)
+  parameters = _parameters(resolution, num_train, num_test, seed, look)
+  if look not in analytic.LOOKS:
+    raise errors.ConfigError(
+      f'The embedded scene has no look {look!r}; known: '
+      f'{", ".join(analytic.LOOKS)} (gin: Config.synthetic_look).'
+    )
   for name in ('resolution', 'num_train', 'num_test'):
     if parameters[name] < 1:
       raise errors.ConfigError(
@@ -110,8 +122,11 @@ def render_scene(
   temp = out.with_name(f'.{out.name}.{secrets.token_hex(4)}.tmp')
   try:
     temp.mkdir(parents=True)
-    _write_split(temp, 'train', train_poses(num_train, seed), resolution)
-    _write_split(temp, 'test', test_poses(num_test), resolution)
+    for split, camtoworlds in (
+      ('train', train_poses(num_train, seed)),
+      ('test', test_poses(num_test)),
+    ):
+      _write_split(temp, split, camtoworlds, resolution, look)
     (temp / _PARAMETERS).write_text(json.dumps(parameters, indent=1))
     try:
       os.rename(temp, out)  # onto nothing or an empty folder, else an error
@@ -156,13 +171,16 @@ def _look_at_centre(azimuth: np.ndarray, height: np.ndarray) -> np.ndarray:
 
 
 def render_view(
-  camtoworld: Float[np.ndarray, '3 4'], resolution: int
+  camtoworld: Float[np.ndarray, '3 4'],
+  resolution: int,
+  look: str = 'still_life',
 ) -> dict[str, np.ndarray]:
   """Renders one view with exact geometry and smooth edges.
 
   Args:
     camtoworld: OpenGL pose.
     resolution: Width and height, pixels.
+    look: One of `analytic.LOOKS`.
 
   Returns:
     rgba [H, W, 4]: sRGB, not premultiplied, alpha from 3 x 3 rays per pixel;
@@ -190,7 +208,8 @@ def render_view(
   pixels = np.argwhere(covered)
   num_chunks = -(-len(pixels) * _SUPERSAMPLING**2 // _RAYS_AT_ONCE)
   for chunk in np.array_split(pixels, max(num_chunks, 1)):
-    for key, values in _render_pixels(camtoworld, resolution, chunk).items():
+    found = _render_pixels(camtoworld, resolution, chunk, look)
+    for key, values in found.items():
       view[key][chunk[:, 0], chunk[:, 1]] = values
   return view
 
@@ -205,13 +224,15 @@ def _pixel_directions(camtoworld, resolution, pixels, side) -> np.ndarray:
   return local @ camtoworld[:, :3].T
 
 
-def _render_pixels(camtoworld, resolution, pixels) -> dict[str, np.ndarray]:
+def _render_pixels(
+  camtoworld, resolution, pixels, look
+) -> dict[str, np.ndarray]:
   """What `render_view` returns, for n pixels (row, column), flat."""
   side = _SUPERSAMPLING
   origin = camtoworld[None, :, 3]
   directions = _pixel_directions(camtoworld, resolution, pixels, side)
   hits = analytic.trace(origin, directions)
-  linear = analytic.radiance(origin, directions, hits)
+  linear = analytic.radiance(origin, directions, hits, analytic.LOOKS[look])
   hit = np.isfinite(hits.t).reshape(-1, side**2)
   # Misses are black, so the mean over hits is the sum over all / their number.
   count = hit.sum(-1, keepdims=True)
@@ -231,12 +252,16 @@ def _render_pixels(camtoworld, resolution, pixels) -> dict[str, np.ndarray]:
 
 
 def _write_split(
-  folder: pathlib.Path, split: str, camtoworlds: np.ndarray, resolution: int
+  folder: pathlib.Path,
+  split: str,
+  camtoworlds: np.ndarray,
+  resolution: int,
+  look: str,
 ):
   """Renders all views of a split, then writes their transforms file."""
   frames = []
   for i, camtoworld in enumerate(camtoworlds):
-    view = render_view(camtoworld, resolution)
+    view = render_view(camtoworld, resolution, look)
     stem = folder / split / f'r_{i}'
     images.write_png(stem.with_suffix('.png'), view['rgba'])
     images.write_tiff(stem.with_name(f'r_{i}_disp.tiff'), view['disps'])
@@ -254,18 +279,23 @@ def _write_split(
 
 
 def _parameters(
-  resolution: int, num_train: int, num_test: int, seed: int
-) -> dict[str, int]:
-  return {
+  resolution: int, num_train: int, num_test: int, seed: int, look: str
+) -> dict[str, int | str]:
+  found: dict[str, int | str] = {
     'version': analytic.VERSION,
     'resolution': resolution,
     'num_train': num_train,
     'num_test': num_test,
     'seed': seed,
   }
+  # Absent for the usual look, so that folders rendered before there were
+  # others keep their names.
+  return found if look == 'still_life' else found | {'look': look}
 
 
-def _is_rendered(folder: pathlib.Path, parameters: dict[str, int]) -> bool:
+def _is_rendered(
+  folder: pathlib.Path, parameters: dict[str, int | str]
+) -> bool:
   """Whether the folder holds this scene; an error if it holds another thing."""
   if not folder.exists():
     return False

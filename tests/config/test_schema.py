@@ -140,6 +140,7 @@ ADDED = dict(
   synthetic_resolution=128,
   synthetic_num_train=60,
   synthetic_num_test=8,
+  synthetic_look='still_life',
   dtu_light_cond=3,
   dtuhold=8,
 )

@@ -280,3 +280,22 @@ def test_empty_folder_is_filled_and_a_full_one_left_alone(tmp_path):
 def test_sizes_must_be_positive(tmp_path, name):
   with pytest.raises(errors.ConfigError, match=f'Config.synthetic_{name}'):
     synthetic.render_scene(tmp_path / 'scene', **{name: 0})
+
+
+def test_the_glossy_look_changes_colours_only_and_has_a_folder_of_its_own():
+  pose = synthetic.test_poses(4)[1]
+  plain = synthetic.render_view(pose, 24)
+  glossy = synthetic.render_view(pose, 24, 'glossy')
+  for key in ('disps', 'normals'):
+    np.testing.assert_array_equal(glossy[key], plain[key])
+  seen = plain['rgba'][..., 3] == 1
+  difference = np.abs(glossy['rgba'] - plain['rgba'])[seen][:, :3]
+  assert np.median(difference) > 0.05
+  usual = synthetic.cache_folder(24, 1, 1)
+  assert synthetic.cache_folder(24, 1, 1, look='still_life') == usual
+  assert synthetic.cache_folder(24, 1, 1, look='glossy') != usual
+
+
+def test_an_unknown_look_lists_the_known_ones(tmp_path):
+  with pytest.raises(errors.ConfigError, match='still_life, glossy'):
+    synthetic.render_scene(tmp_path / 'scene', 8, 1, 1, look='matt')
