@@ -13,6 +13,7 @@ from jaxtyping import Float, Num
 
 from multinerf import errors
 from multinerf.data import images
+from multinerf.ops import raw
 
 # A distance between two RGB images [h, w, 3] in [0, 1], e.g. LPIPS.
 PairMetric = Callable[[np.ndarray, np.ndarray], float]
@@ -163,13 +164,9 @@ def affine_correct(
   is (pred - b) / a (RawNeRF, arXiv:2111.13679, section 6). It is for linear
   raw colours, which are not limited to [0, 1].
   """
-  x, y = _float64(gt), _float64(pred)
-  x_mean, y_mean = x.mean((0, 1)), y.mean((0, 1))
-  cov = ((x - x_mean) * (y - y_mean)).mean((0, 1))
-  var = ((x - x_mean) ** 2).mean((0, 1))
   with np.errstate(divide='ignore', invalid='ignore'):
-    slope = cov / var  # a constant channel has no fit: NaN, reported as such
-    return (y - (y_mean - slope * x_mean)) / slope
+    # A constant channel has no fit: NaN, reported as such.
+    return raw.match_images_affine(_float64(pred), _float64(gt))
 
 
 @dataclasses.dataclass(frozen=True)
