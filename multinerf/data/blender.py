@@ -8,24 +8,21 @@ decoded, and each fault is one line that names the file.
 
 import concurrent.futures
 import dataclasses
-import json
 import math
 import os
 import pathlib
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float32, Num
 
 from multinerf import errors
 from multinerf.cameras import camera, projection
-from multinerf.data import base, images
+from multinerf.data import base, images, json_fields
 from multinerf.data import normals as normal_images
 from multinerf.ops import color
 
 _IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg')
-_MAX_JSON_BYTES = 2**28
 _NUM_THREADS = 8  # decoding releases the GIL; more threads only cost memory
 
 
@@ -99,92 +96,39 @@ def load_blender(cfg: base.DataConfig, split: str) -> base.Scene:
 def _read_transforms(folder: pathlib.Path, split: str) -> _Transforms:
   """Reads and checks transforms_{split}.json."""
   path = folder / f'transforms_{split}.json'
-  meta = _read_json(path)
-  angle = _need(meta, 'camera_angle_x', (int, float), path)
-  if not 0 < angle < math.pi:
-    raise errors.DataError(
-      f'{path}: camera_angle_x is {angle}; it must lie between 0 and pi.'
-    )
-  frames = _need(meta, 'frames', list, path)
+  meta = json_fields.read(
+    path,
+    hint='the blender loader needs it '
+    '(gin: Config.data_dir, Config.dataset_loader)',
+  )
+  json_fields.need(meta, 'camera_angle_x', (int, float), path)
+  angle = json_fields.angle(meta, 'camera_angle_x', path)
+  frames = json_fields.need(meta, 'frames', list, path)
   if not frames:
     raise errors.DataError(f'{path} lists no frames; one is needed at least.')
   stems, files, poses = [], [], []
   for i, frame in enumerate(frames):
     where = f'{path}, frame {i}'
-    file_path = _need(frame, 'file_path', str, where)
+    file_path = json_fields.need(frame, 'file_path', str, where)
     stem, file = _resolve(folder, file_path, where)
     stems.append(stem)
     files.append(file)
-    matrix = _need(frame, 'transform_matrix', list, where)
-    poses.append(_matrix(matrix, f'{where} ({file_path})'))
-  return _Transforms(
-    path, tuple(stems), tuple(files), np.stack(poses), float(angle)
-  )
-
-
-def _read_json(path: pathlib.Path) -> dict:
-  """The object in a JSON file of sane size."""
-  try:
-    size = path.stat().st_size
-    if size > _MAX_JSON_BYTES:
-      raise errors.DataError(
-        f'{path} has {size} bytes; at most {_MAX_JSON_BYTES} are read.'
-      )
-    meta = json.loads(path.read_bytes())
-    if not isinstance(meta, dict):
-      raise ValueError(f'it holds a {type(meta).__name__}, not an object')
-  except FileNotFoundError as e:
-    raise errors.DataError(
-      f'{path} does not exist; the blender loader needs it '
-      '(gin: Config.data_dir, Config.dataset_loader).'
-    ) from e
-  except (OSError, ValueError, RecursionError) as e:
-    raise errors.DataError(f'{path} is not valid JSON: {e}.') from e
-  return meta
-
-
-def _need(holder, key: str, kind, where) -> Any:
-  """holder[key], which must be of type `kind`."""
-  value = holder.get(key) if isinstance(holder, dict) else None
-  if not isinstance(value, kind) or isinstance(value, bool):
-    names = [k.__name__ for k in (kind if isinstance(kind, tuple) else (kind,))]
-    found = 'is missing' if value is None else f'is {str(value)[:40]!r}'
-    raise errors.DataError(
-      f'{where}: {key!r} {found}; a {" or ".join(names)} is needed.'
-    )
-  return value
+    matrix = json_fields.need(frame, 'transform_matrix', list, where)
+    where = f'{where} ({file_path})'
+    poses.append(json_fields.array(matrix, (4, 4), 'transform_matrix', where))
+  return _Transforms(path, tuple(stems), tuple(files), np.stack(poses), angle)
 
 
 def _resolve(
   folder: pathlib.Path, file_path: str, where: str
 ) -> tuple[pathlib.Path, pathlib.Path]:
   """Path without and with extension, for a file_path with or without one."""
-  parts = file_path.split('/')
-  if (
-    '\0' in file_path
-    or not parts[-1].strip('. ')
-    or len(max(parts, key=len)) > 200
-  ):
-    raise errors.DataError(f'{where}: {file_path[:80]!r} is no file path.')
-  path = folder / file_path
+  path = json_fields.path_below(folder, file_path, where)
   if path.suffix.lower() in _IMAGE_SUFFIXES:
     return path.with_suffix(''), path
   candidates = [path.with_name(path.name + s) for s in _IMAGE_SUFFIXES]
   found = [c for c in candidates if c.exists()]
   return path, (found or candidates)[0]
-
-
-def _matrix(rows: list, where: str) -> np.ndarray:
-  """A [4, 4] matrix of finite numbers."""
-  try:
-    matrix = np.array(rows, np.float64)
-  except (ValueError, TypeError, OverflowError):  # ragged, or not numbers
-    matrix = np.zeros(())
-  if matrix.shape != (4, 4) or not np.isfinite(matrix).all():
-    raise errors.DataError(
-      f'{where}: transform_matrix is not 4x4 finite numbers: {str(rows)[:80]}.'
-    )
-  return matrix
 
 
 def _check_exist(files: Sequence[pathlib.Path], what: str, fix: str):
