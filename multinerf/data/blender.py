@@ -18,7 +18,7 @@ from jaxtyping import Float32, Num
 
 from multinerf import errors
 from multinerf.cameras import camera, projection
-from multinerf.data import base, images, json_fields
+from multinerf.data import base, disparity, images, json_fields
 from multinerf.data import normals as normal_images
 from multinerf.ops import color
 
@@ -63,16 +63,24 @@ def load_blender(cfg: base.DataConfig, split: str) -> base.Scene:
     )
   folder = base.scene_folder(cfg)
   transforms = _read_transforms(folder, split)
+  # Supervision is for training; held-out views may lack it.
+  train = split == 'train'
+  with_normals = cfg.compute_normal_metrics or (
+    train and cfg.normal_loss_mult > 0
+  )
+  with_depths = train and cfg.depth_loss_mult > 0 and cfg.depth_source == 'maps'
   if cfg.use_tiffs:
     colours, alphas = _load_tiffs(cfg, transforms)
   else:
-    colours, alphas = _load_pngs(cfg, transforms)
+    colours, alphas = _load_pngs(cfg, transforms, with_normals or with_depths)
   width, height = int(colours.widths[0]), int(colours.heights[0])
   focal = 0.5 * width / math.tan(0.5 * transforms.camera_angle_x)
-  disps = normals = None
+  disps = depths = normals = None
   if cfg.compute_disp_metrics:
     disps = _load_disps(cfg, transforms, colours)
-  if cfg.compute_normal_metrics:
+  if with_depths:  # before the normals, which may zero `alphas`
+    depths = _load_disps(cfg, transforms, colours, alphas)
+  if with_normals:
     normals = _load_normals(cfg, transforms, colours, alphas)
   return base.Scene(
     name=folder.resolve().name,
@@ -89,7 +97,8 @@ def load_blender(cfg: base.DataConfig, split: str) -> base.Scene:
     images=colours,
     disps=disps,
     normals=normals,
-    alphas=alphas if cfg.compute_normal_metrics else None,
+    alphas=alphas if with_normals else None,
+    depths=depths,
   )
 
 
@@ -179,9 +188,9 @@ def _allocate(num, size, channels, dtype) -> base.PixelBuffer:
 
 
 def _load_pngs(
-  cfg: base.DataConfig, transforms: _Transforms
+  cfg: base.DataConfig, transforms: _Transforms, with_alphas: bool
 ) -> tuple[base.PixelBuffer, base.PixelBuffer | None]:
-  """Colours, and opacity if metrics ask for it; decoded in place."""
+  """Colours, and opacity if asked for; decoded in place."""
   files, num = transforms.files, len(transforms.files)
   _check_exist(
     files,
@@ -202,7 +211,7 @@ def _load_pngs(
   else:
     colours = _allocate(num, size, channels, dtype)
   alphas = None
-  if cfg.compute_normal_metrics:
+  if with_alphas:
     alphas = _allocate(num, size, 1, np.float32)
 
   def load(i: int):
@@ -265,22 +274,27 @@ def _read_plane(path, reference, shape, factor) -> np.ndarray:
   return color.downsample(plane, factor) if factor > 1 else plane
 
 
-def _load_disps(cfg, transforms, colours) -> base.PixelBuffer:
-  """Disparity images `<file>_disp.tiff`, as stored."""
+def _load_disps(cfg, transforms, colours, alphas=None) -> base.PixelBuffer:
+  """Disparity images `<file>_disp.tiff`; as depths if given `alphas`."""
   files = [s.with_name(f'{s.name}_disp.tiff') for s in transforms.stems]
   _check_exist(
     files,
     f'disparity images of {transforms.path}',
-    'set Config.compute_disp_metrics = False',
+    'set Config.compute_disp_metrics = False, Config.depth_loss_mult = 0',
   )
   factor = max(cfg.factor, 1)
   shape = (int(colours.heights[0]) * factor, int(colours.widths[0]) * factor)
   size = (int(colours.widths[0]), int(colours.heights[0]))
-  disps = _allocate(len(files), size, 1, np.float32)
+  channels = 1 if alphas is None else 2
+  disps = _allocate(len(files), size, channels, np.float32)
 
   def load(i: int):
-    reference = transforms.files[i]
-    disps.image(i)[...] = _read_plane(files[i], reference, shape, cfg.factor)
+    file, reference = files[i], transforms.files[i]
+    if alphas is None:
+      disps.image(i)[...] = _read_plane(file, reference, shape, factor)
+    else:
+      plane = _read_plane(file, reference, shape, 1)
+      disps.image(i)[...] = disparity.to_depth(plane, alphas.image(i), factor)
 
   _fill(len(files), load)
   return disps
@@ -292,7 +306,7 @@ def _load_normals(cfg, transforms, colours, alphas) -> base.PixelBuffer:
   _check_exist(
     files,
     f'normal images of {transforms.path}',
-    'set Config.compute_normal_metrics = False',
+    'set Config.compute_normal_metrics = False, Config.normal_loss_mult = 0',
   )
   factor = max(cfg.factor, 1)
   size = (int(colours.widths[0]), int(colours.heights[0]))
