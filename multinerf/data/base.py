@@ -180,6 +180,8 @@ class Scene:
       trust it (0: unknown); or None.
     keypoints: The same for a few pixels only; or None.
     points: Scene points, or None.
+    depth_bounds: Nearest and farthest depth of what the cameras see, in scene
+      units also under NDC, where known; or None.
     raw: How to show the images of a raw scene, which are linear; or None.
     notes: What the user should hear about this data once, a line each, such
       as frames that were left out.
@@ -198,6 +200,7 @@ class Scene:
   depths: PixelBuffer | None = None
   keypoints: Keypoints | None = None
   points: Points | None = None
+  depth_bounds: tuple[float, float] | None = None
   raw: RawDisplay | None = None
   notes: tuple[str, ...] = ()
   world_transform: Float[np.ndarray, '4 4'] = dataclasses.field(

@@ -1,0 +1,386 @@
+"""Colours, masks and depth images of posed photographs."""
+
+import concurrent.futures
+import functools
+import os
+import pathlib
+from collections.abc import Callable, Iterable
+
+import numpy as np
+
+from multinerf import errors
+from multinerf.cameras import camera, projection
+from multinerf.data import base, images, photo_frames, photo_set, resize
+
+_SUFFIXES = ('.png', '.jpg', '.jpeg', '.webp', '.bmp', '.tif', '.tiff')
+_NUM_THREADS = 8  # decoding releases the GIL; more threads only cost memory
+# Pixels by which the files of images_<factor> may miss the exact quotient.
+_SIZE_SLACK = 2
+
+
+def open_images(
+  cfg: base.DataConfig, photos: photo_set.Photographs
+) -> photo_set.PixelSource:
+  """Finds the files of the resolution that is used and reads their headers.
+
+  With factor > 1 these are the files of `<folder>_<factor>` with the same
+  path but for the extension, if that folder exists; else full-size images,
+  averaged down when read (colours as stored, as other tools do).
+
+  Raises:
+    DataError: Files are missing, ambiguous, no images, or of another size
+      than their cameras.
+  """
+  factor = max(cfg.factor, 1)
+  files = _smaller_files(photos, factor) if factor > 1 else None
+  notes = ()
+  if files is None and factor > 1:
+    notes = (
+      f'Images of {photos.folder} are averaged down by {factor} in memory '
+      f'(there is no images_{factor}).',
+    )
+  ready = files is not None
+  files = photos.files if files is None else files
+  require_files(files, photos.folder)
+  heads = [images.read_header(f) for f in files]
+  full = np.stack([photos.widths, photos.heights], -1)
+  found = np.array([(h.width, h.height) for h in heads])
+  if ready:
+    _check_small(files, found, full, factor)
+    sizes = found
+  else:
+    _check_full(files, found, full)
+    sizes = np.maximum((2 * full + factor) // (2 * factor), 1)
+  channels = max(h.channels for h in heads)
+  dtype = np.uint16 if max(h.bits for h in heads) == 16 else np.uint8
+
+  def read(i: int) -> np.ndarray:
+    picture = images.read_image(files[i])
+    picture = _converted(picture, channels, dtype)
+    return resize.area_average(picture, *map(int, sizes[i]))
+
+  return photo_set.PixelSource(
+    sizes[:, 0], sizes[:, 1], channels, dtype, read, notes
+  )
+
+
+def load_colours(
+  source: photo_set.PixelSource, index: np.ndarray
+) -> base.PixelBuffer:
+  """Reads the images at `index`, several at a time."""
+  buffer = base.PixelBuffer.allocate(
+    source.widths[index], source.heights[index], source.channels, source.dtype
+  )
+
+  def load(k: int):
+    buffer.image(k)[...] = source.read(int(index[k]))
+
+  fill(len(index), load)
+  return buffer
+
+
+def load_masks(
+  cfg: base.DataConfig,
+  photos: photo_set.Photographs,
+  cameras: camera.Cameras,
+  index: np.ndarray,
+) -> tuple[base.PixelBuffer | None, tuple[str, ...]]:
+  """Masks of a split and what to say about them; None without any.
+
+  Images without a mask keep all their pixels. A pixel of a smaller image is
+  kept if all of the mask's pixels in it are.
+
+  Raises:
+    DataError: A mask is no image, of another size than its image, or keeps
+      nothing; or none of the files in Config.mask_dir fits any image.
+  """
+  files, keeps = photos.masks, photos.mask_keeps
+  if files is None:
+    files, keeps = _find_masks(cfg, photos), cfg.mask_keeps
+  if not any(files):
+    return None, ()
+  buffer = base.PixelBuffer.allocate(
+    cameras.widths, cameras.heights, 1, np.uint8
+  )
+
+  def load(k: int):
+    i, target = int(index[k]), buffer.image(k)[..., 0]
+    target[...] = 1
+    if files[i] is not None:
+      size = (int(photos.widths[i]), int(photos.heights[i]))
+      target[...] = _read_mask(files[i], keeps, size, target.shape)
+
+  fill(len(index), load)
+  share = np.count_nonzero(buffer.values) / len(buffer.values)
+  number = sum(files[i] is not None for i in index)
+  note = (
+    f'Masks of {number} of {len(index)} images keep {share:.1%} of the pixels.'
+  )
+  return buffer, (note,)
+
+
+def load_depths(
+  cfg: base.DataConfig,
+  photos: photo_set.Photographs,
+  frame: photo_frames.SceneFrame,
+  cameras: camera.Cameras,
+  index: np.ndarray,
+) -> base.PixelBuffer:
+  """Measured ray parameters and weights (1, or 0 for unknown) of a split.
+
+  Depths are taken from the pixel under the centre of the image's, never
+  mixed: the mean of two sides of an edge is on neither.
+
+  Raises:
+    DataError: There are none, or a file is not a depth image.
+  """
+  files = photos.depths
+  if files is None or not any(files):
+    raise errors.DataError(
+      f'{photos.folder} has no depth images; set Config.depth_loss_mult = 0, '
+      "or Config.depth_source = 'points' if it has COLMAP points."
+    )
+  buffer = base.PixelBuffer.allocate(
+    cameras.widths, cameras.heights, 2, np.float32
+  )
+
+  def load(k: int):
+    target = buffer.image(k)
+    target[...] = 0
+    file = files[int(index[k])]
+    if file is None:
+      return
+    depth = read_depth(file, cfg.depth_scale) * frame.scale
+    depth = resize.nearest(depth, target.shape[1], target.shape[0])
+    t = _along_rays(depth, frame, cameras, k, int(index[k]))
+    valid = np.isfinite(t) & (t > 0) & (depth > 0)
+    target[..., 0] = np.where(valid, t, 0)
+    target[..., 1] = valid
+
+  fill(len(index), load)
+  return buffer
+
+
+def read_depth(path: pathlib.Path, scale: float) -> np.ndarray:
+  """[H, W] float64 depth in input units, 0 or not finite where unknown.
+
+  Args:
+    path: 16-bit PNG (times `scale`), 32-bit float TIFF or .npy.
+    scale: Units of the input per step of a PNG.
+
+  Raises:
+    DataError: The file is missing or none of these.
+  """
+  suffix = path.suffix.lower()
+  if suffix in ('.tif', '.tiff'):
+    return images.read_tiff(path).astype(np.float64)
+  if suffix == '.npy':
+    return _read_npy(path)
+  if images.read_header(path).bits != 16:
+    raise errors.DataError(
+      f'Depth image {path} has 8 bits; a 16-bit PNG, a 32-bit float TIFF or '
+      '.npy is needed.'
+    )
+  return images.read_image(path)[..., 0] * float(scale)
+
+
+def fill(num: int, load: Callable[[int], None]):
+  """load(0) ... load(num - 1) in a few threads; the first error is raised."""
+  workers = max(1, min(_NUM_THREADS, os.cpu_count() or 1, num))
+  with concurrent.futures.ThreadPoolExecutor(workers) as pool:
+    jobs = [pool.submit(load, i) for i in range(num)]
+    try:
+      for job in jobs:
+        job.result()
+    finally:
+      pool.shutdown(cancel_futures=True)
+
+
+def require_files(files: Iterable[pathlib.Path], folder: pathlib.Path):
+  """Raises if files are missing: how many, and the first few names."""
+  files = list(files)
+  missing = [f for f in files if not f.is_file()]
+  if missing:
+    names = photo_set.listed(relative(f, folder) for f in missing)
+    raise errors.DataError(
+      f'{len(missing)} of {len(files)} posed images are missing below '
+      f'{folder}: {names}. Complete the folder (gin: Config.data_dir).'
+    )
+
+
+def relative(file: pathlib.Path, folder: pathlib.Path) -> pathlib.Path:
+  """The path below `folder`, or the path itself."""
+  return file.relative_to(folder) if file.is_relative_to(folder) else file
+
+
+def list_images(folder: pathlib.Path) -> list[pathlib.Path]:
+  """All files below `folder` that are images by name, sorted; none hidden."""
+  return sorted(
+    p
+    for p in folder.rglob('*')
+    if p.suffix.lower() in _SUFFIXES
+    and not p.name.startswith('.')
+    and p.is_file()
+  )
+
+
+def _smaller_files(
+  photos: photo_set.Photographs, factor: int
+) -> tuple[pathlib.Path, ...] | None:
+  """Files of `images_<factor>` by stem; None where there is no such folder."""
+  parts = [relative(f, photos.folder).parts for f in photos.files]
+  small = [photos.folder / f'{p[0]}_{factor}' for p in parts]
+  if min(map(len, parts)) < 2 or not any(s.is_dir() for s in set(small)):
+    return None
+
+  @functools.cache
+  def by_stem(folder):
+    found: dict[pathlib.Path, list[pathlib.Path]] = {}
+    for file in list_images(folder):
+      stem = file.relative_to(folder).with_suffix('')
+      found.setdefault(stem, []).append(file)
+    return found
+
+  stems = [pathlib.Path(*p[1:]).with_suffix('') for p in parts]
+  shared = len(set(zip(small, stems, strict=True))) < len(stems)
+  files, missing = [], []
+  for folder, stem, name in zip(small, stems, photos.files, strict=True):
+    candidates = by_stem(folder).get(stem, [])
+    same = [c for c in candidates if c.suffix == name.suffix]
+    if same or (len(candidates) == 1 and not shared):
+      files.append((same or candidates)[0])
+    elif candidates:
+      raise errors.DataError(
+        f'{relative(name, photos.folder)} matches several smaller images or '
+        f'shares one: {photo_set.listed(c.name for c in candidates)} in '
+        f'{folder}; keep one extension.'
+      )
+    else:
+      missing.append(stem)
+  if missing:
+    raise errors.DataError(
+      f'{small[0]} lacks {len(missing)} of {len(photos)} images: '
+      f'{photo_set.listed(missing)}. Complete it, or remove it and images are '
+      'averaged down in memory (gin: Config.factor).'
+    )
+  return tuple(files)
+
+
+def _check_full(files, found, full):
+  """Raises unless full-size files have their cameras' sizes."""
+  for i in np.flatnonzero((found != full).any(-1))[:1]:
+    turned = tuple(found[i]) == tuple(full[i][::-1])
+    why = (
+      ' It seems to be turned by its EXIF orientation, which COLMAP and '
+      'multinerf ignore.'
+      if turned
+      else ' Was it resized after the poses were found?'
+    )
+    raise errors.DataError(
+      f'{files[i]} is {found[i][0]}x{found[i][1]}, but its camera '
+      f'{full[i][0]}x{full[i][1]}.{why}'
+    )
+
+
+def _check_small(files, found, full, factor):
+  """Raises unless smaller files have about full size / factor."""
+  wrong = np.abs(found - full / factor) > _SIZE_SLACK
+  for i in np.flatnonzero(wrong.any(-1))[:1]:
+    raise errors.DataError(
+      f'{files[i]} is {found[i][0]}x{found[i][1]}; its camera of '
+      f'{full[i][0]}x{full[i][1]} at 1/{factor} size needs '
+      f'{round(full[i][0] / factor)}x{round(full[i][1] / factor)}. Remove the '
+      'folder to average images down in memory (gin: Config.factor).'
+    )
+
+
+def _converted(picture: np.ndarray, channels: int, dtype) -> np.ndarray:
+  """Adds opacity or bits, so that all images are of one kind."""
+  top = np.iinfo(dtype).max
+  if picture.dtype != dtype:
+    picture = picture.astype(dtype) * (top // np.iinfo(picture.dtype).max)
+  if picture.shape[2] < channels:
+    opaque = np.full((*picture.shape[:2], 1), top, dtype)
+    picture = np.concatenate([picture, opaque], -1)
+  return picture
+
+
+def _find_masks(cfg, photos) -> tuple[pathlib.Path | None, ...]:
+  """`<image>.png` or `<stem>.png` in Config.mask_dir, by path below it."""
+  folder = photos.folder / (cfg.mask_dir or '')
+  if not cfg.mask_dir or not folder.is_dir():
+    return (None,) * len(photos)
+  files = []
+  for name, file in zip(photos.names, photos.files, strict=True):
+    below = pathlib.Path(*relative(file, photos.folder).parts[1:])
+    candidates = [
+      folder / path
+      for stem in (pathlib.Path(name), below)
+      for path in (f'{stem}.png', stem.with_suffix('.png'))
+      if stem.name
+    ]
+    files.append(next((c for c in candidates if c.is_file()), None))
+  if not any(files) and list_images(folder):
+    raise errors.DataError(
+      f'None of the masks in {folder} is called like an image '
+      f'({photos.names[0]}.png); rename them, or ignore them with '
+      'Config.mask_dir = None.'
+    )
+  return tuple(files)
+
+
+def _read_mask(path, keeps, full, shape) -> np.ndarray:
+  """Bool mask at the size that is used; `shape` is (height, width)."""
+  picture = images.read_image(path)
+  value = picture[..., :3].max(-1)
+  size = value.shape[::-1]
+  if size not in (full, shape[::-1]):
+    raise errors.DataError(
+      f'Mask {path} is {size[0]}x{size[1]}, its image {full[0]}x{full[1]} '
+      '(gin: Config.mask_dir).'
+    )
+  keep = value > 0 if keeps == 'white' else value == 0
+  if not keep.any():
+    raise errors.DataError(
+      f'Mask {path} keeps no pixel; is its meaning inverted '
+      '(gin: Config.mask_keeps)?'
+    )
+  return resize.all_covered(keep, shape[1], shape[0])
+
+
+def _read_npy(path) -> np.ndarray:
+  """A 2-d array of numbers from a .npy file, never unpickled."""
+  try:
+    depth = np.load(path, mmap_mode='r', allow_pickle=False)
+    if depth.ndim != 2 or depth.dtype.kind not in 'fiu' or not depth.size:
+      raise ValueError(f'shape {depth.shape}, type {depth.dtype}')
+    return np.array(depth, np.float64)
+  except (OSError, ValueError, EOFError, AttributeError) as e:
+    raise errors.DataError(
+      f'Cannot read depth image {path}: {e}; a .npy array [H, W] is needed.'
+    ) from e
+
+
+def _along_rays(depth, frame, cameras, k, i) -> np.ndarray:
+  """Depth along the optical axis [H, W] to the rays' t, both scene units."""
+  perspective = cameras.camtype is camera.ProjectionType.PERSPECTIVE
+  if perspective and not frame.ndc:
+    return depth
+  one = cameras.take(k)
+  x, y = projection.pixel_coordinates(*depth.shape[::-1])
+  rays = projection.pixels_to_rays(
+    x,
+    y,
+    one.pixtocams[0].astype(np.float64),
+    frame.camtoworlds[i],
+    distortion=one.distortion,
+    camtype=cameras.camtype,
+  )
+  # How much depth one unit of t adds; not positive beyond 90 degrees.
+  gain = -rays.directions @ frame.camtoworlds[i][:, 2]
+  with np.errstate(divide='ignore', invalid='ignore'):
+    t = np.where(gain > 0, depth / gain, 0)
+    if frame.ndc:
+      points = rays.origins + t[..., None] * rays.directions
+      t = np.where(points[..., 2] < 0, photo_frames.ndc_t(points), 0)
+  return t
