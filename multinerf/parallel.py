@@ -135,6 +135,14 @@ def pmean(tree: T) -> T:
   return jax.lax.pmean(tree, AXIS)
 
 
+def all_gather(x: jax.Array) -> jax.Array:
+  """Joins all devices' shares [b, ...] to [D * b, ...], in the order of rays.
+
+  Only inside `pmap_step`; the same on every device.
+  """
+  return jax.lax.all_gather(x, AXIS, tiled=True)
+
+
 def ray_offset(rays_per_device: int) -> jax.Array:
   """Returns the global index of this device's first ray (inside a step)."""
   return jax.lax.axis_index(AXIS) * rays_per_device

@@ -63,13 +63,14 @@ class Trainer:
     self._sampler = batching.RaySampler(
       scene, views.view(config, batching.SamplerConfig)
     )
+    self._loss_cfg = views.view(config, losses.LossConfig)
     optim_cfg = views.view(config, optim.OptimConfig)
     self._optimizer = optim.make_optimizer(optim_cfg)
     self._step_fn = parallel.pmap_step(
       step_lib.make_train_step(
         model,
         self._optimizer,
-        views.view(config, losses.LossConfig),
+        self._loss_cfg,
         optim_cfg,
         views.view(config, step_lib.StepConfig),
       ),
@@ -85,7 +86,13 @@ class Trainer:
   def start(self, seed: int) -> None:
     """Forgets all training and initialises the field from a seed."""
     self._set_state(
-      state_lib.create(self.model, self._optimizer, self._example_rays(), seed)
+      state_lib.create(
+        self.model,
+        self._optimizer,
+        self._example_rays(),
+        seed,
+        self._loss_cfg,
+      )
     )
 
   @property

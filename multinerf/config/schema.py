@@ -29,17 +29,6 @@ DEAD = {
   'autoexpose_renders': 'use Config.exposure_percentile instead',
 }
 
-# Options of features that this version does not have. Default values are
-# accepted, others refused; the entries go when the feature arrives.
-NOT_BUILT = {
-  'enable_robustnerf_loss': 'RobustNeRF',
-  'robustnerf_inlier_quantile': 'RobustNeRF',
-  'robustnerf_smoothed_filter_size': 'RobustNeRF',
-  'robustnerf_smoothed_inlier_quantile': 'RobustNeRF',
-  'robustnerf_inner_patch_size': 'RobustNeRF',
-  'robustnerf_inner_patch_inlier_quantile': 'RobustNeRF',
-}
-
 
 class ConfigWarning(UserWarning):
   """An option was accepted, but does nothing."""
@@ -74,8 +63,8 @@ class Config(
     for field in dataclasses.fields(self):
       value = option.check('Config', field, getattr(self, field.name))
       object.__setattr__(self, field.name, value)
-    _refuse_not_built(self)
     _check_together(self)
+    _check_robustnerf(self)
     _warn_dead(self)
 
 
@@ -128,19 +117,30 @@ def _check_together(config: Config) -> None:
     )
 
 
+def _check_robustnerf(config: Config) -> None:
+  """Raises ConfigError where RobustNeRF's masks could not be made."""
+  if not config.enable_robustnerf_loss:
+    return
+  if config.data_loss_type != 'robustnerf':
+    raise errors.ConfigError(
+      "Config.enable_robustnerf_loss needs Config.data_loss_type = 'robustnerf'"
+      f'; got {config.data_loss_type!r}.'
+    )
+  if config.patch_size < 2:
+    raise errors.ConfigError(
+      'Config.enable_robustnerf_loss needs patches of pixels: set '
+      f'Config.patch_size = 16; got {config.patch_size}.'
+    )
+  if config.robustnerf_inner_patch_size > config.patch_size:
+    raise errors.ConfigError(
+      'Config.robustnerf_inner_patch_size must be <= Config.patch_size; got '
+      f'{config.robustnerf_inner_patch_size} and {config.patch_size}.'
+    )
+
+
 def _is_set(config: Config, name: str) -> bool:
   """Whether an option differs from its default."""
   return getattr(config, name) != option.default_of(_FIELDS[name])
-
-
-def _refuse_not_built(config: Config) -> None:
-  """Raises ConfigError for options that would be ignored silently."""
-  for name, feature in NOT_BUILT.items():
-    if _is_set(config, name):
-      raise errors.ConfigError(
-        f'Config.{name} = {getattr(config, name)!r} needs {feature}, which '
-        'this version of multinerf does not have.'
-      )
 
 
 def _warn_dead(config: Config) -> None:

@@ -35,7 +35,6 @@ APP_OPTIONS = (
 # `check_views` reports an entry that has become superfluous.
 UNCLAIMED: dict[str, str] = {
   **{name: 'declared by MultiNeRF, never read' for name in schema.DEAD},
-  **{name: f'{what}: not built' for name, what in schema.NOT_BUILT.items()},
   **{name: 'read by app/' for name in APP_OPTIONS},
   'cast_rays_in_train_step': 'rays are always cast on the device',
 }

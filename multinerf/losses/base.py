@@ -1,7 +1,8 @@
 """What a loss sees, the options of all losses, and how they are put together.
 
 A *data loss* compares colours: `(pred, target, LossConfig) -> [..., 3]`,
-chosen by `Config.data_loss_type`. A *regulariser* is any other term:
+chosen by `Config.data_loss_type`; one that must remember something from step to
+step is a `StatefulDataLoss`. A *regulariser* is any other term:
 `(LossInputs, LossConfig) -> scalar`, with a predicate that says whether the
 options switch it on; one that is off never enters the program.
 
@@ -11,7 +12,7 @@ To add one, register it in a new file (`@DATA_LOSSES.register('name')`,
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import flax.struct
 from jaxtyping import Array, Float
@@ -44,6 +45,12 @@ class LossConfig:
   weight_decay_mults: Mapping[str, float] = dataclasses.field(
     default_factory=dict
   )
+  enable_robustnerf_loss: bool = False
+  robustnerf_inlier_quantile: float = 0.5
+  robustnerf_smoothed_filter_size: int = 3
+  robustnerf_smoothed_inlier_quantile: float = 0.5
+  robustnerf_inner_patch_size: int = 8
+  robustnerf_inner_patch_inlier_quantile: float = 0.5
   compute_disp_metrics: bool = False
   compute_normal_metrics: bool = False
 
@@ -78,10 +85,46 @@ class LossInputs:
   depth_weights: Any = None
 
 
+@runtime_checkable
+class StatefulDataLoss(Protocol):
+  """A data loss that remembers something from step to step.
+
+  Registered like any other, as an object. What it remembers is part of the
+  train state: saved in checkpoints, and the same on all devices.
+  """
+
+  def init_state(self, cfg: LossConfig) -> dict[str, Any]:
+    """What it remembers before the first step: named arrays."""
+    ...
+
+  def __call__(
+    self, pred: Any, target: Any, cfg: LossConfig, state: dict[str, Any]
+  ) -> tuple[Any, dict[str, Any], dict[str, Any]]:
+    """Compares the colours of one level.
+
+    Args:
+      pred, target: [..., 3] this device's share of the batch.
+      cfg: The options.
+      state: What the step before left; every level gets the same.
+
+    Returns:
+      The loss [..., 3]; what to remember, without gradient and equal on all
+      devices (see `parallel.all_gather`); statistics to report, which are
+      averaged over devices. The last level's state and statistics count.
+    """
+    ...
+
+
 DataLoss = Callable[[Any, Any, LossConfig], Any]
-DATA_LOSSES: registry.Registry[DataLoss] = registry.Registry(
+DATA_LOSSES: registry.Registry[DataLoss | StatefulDataLoss] = registry.Registry(
   'data loss', 'Config.data_loss_type'
 )
+
+
+def init_data_loss_state(cfg: LossConfig) -> dict[str, Any]:
+  """What the data loss of `cfg` remembers before the first step; often {}."""
+  loss = DATA_LOSSES.get(cfg.data_loss_type)
+  return loss.init_state(cfg) if isinstance(loss, StatefulDataLoss) else {}
 
 
 @dataclasses.dataclass(frozen=True)

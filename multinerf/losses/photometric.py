@@ -48,28 +48,39 @@ def rawnerf(
 
 
 def data_loss(
-  inputs: base.LossInputs, cfg: base.LossConfig
-) -> tuple[Float[Array, ''], dict[str, Any]]:
+  inputs: base.LossInputs,
+  cfg: base.LossConfig,
+  state: dict[str, Any] | None = None,
+) -> tuple[Float[Array, ''], dict[str, Any], dict[str, Any]]:
   """Weighted colour loss over all levels, and what is reported with it.
 
   Args:
     inputs: One device's share of the batch.
     cfg: `data_loss_type` names the loss of a level.
+    state: What the loss remembers (`base.init_data_loss_state`); None: {}.
 
   Returns:
-    data_coarse_loss_mult * (sum over proposal levels) + data_loss_mult * last,
-    and stats: `mses` [levels]. Each is this device's share of a mean over
-    devices.
+    data_coarse_loss_mult * (sum over proposal levels) + data_loss_mult * last;
+    what the loss remembers for the next step; and stats: `mses` [levels] and
+    those of a stateful loss. Loss and stats are this device's share of a mean
+    over devices.
   """
-  level_loss = base.DATA_LOSSES.get(cfg.data_loss_type)
-  weights = inputs.lossmult
-  losses, mses = [], []
-  for rendering in inputs.renderings:
-    mses.append(jnp.mean(weights * (rendering.rgb - inputs.rgb) ** 2))
-    losses.append(
-      jnp.mean(weights * level_loss(rendering.rgb, inputs.rgb, cfg))
-    )
-  total = cfg.data_loss_mult * losses[-1]
-  if cfg.data_coarse_loss_mult > 0 and len(losses) > 1:
-    total += cfg.data_coarse_loss_mult * sum(losses[:-1])
-  return total, {'mses': jnp.stack(mses)}
+  loss_fn = base.DATA_LOSSES.get(cfg.data_loss_type)
+  state = state or {}
+  weights, rgb = inputs.lossmult, inputs.rgb
+
+  def level_loss(rendering):
+    if isinstance(loss_fn, base.StatefulDataLoss):
+      values, new_state, stats = loss_fn(rendering.rgb, rgb, cfg, state)
+    else:
+      values, new_state, stats = loss_fn(rendering.rgb, rgb, cfg), state, {}
+    return jnp.mean(weights * values), new_state, stats
+
+  *coarse, last = inputs.renderings
+  loss, new_state, stats = level_loss(last)
+  total = cfg.data_loss_mult * loss
+  if cfg.data_coarse_loss_mult > 0 and coarse:
+    coarse_losses = sum(level_loss(rendering)[0] for rendering in coarse)
+    total += cfg.data_coarse_loss_mult * coarse_losses
+  mses = [jnp.mean(weights * (r.rgb - rgb) ** 2) for r in inputs.renderings]
+  return total, new_state, stats | {'mses': jnp.stack(mses)}

@@ -12,6 +12,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from multinerf import losses
+
 
 @flax.struct.dataclass
 class TrainState:
@@ -24,6 +26,8 @@ class TrainState:
     seed: uint32 that parameters and all random numbers follow from; changed by
       a restart of a collapsed field.
     nonfinite_steps: int32, latest consecutive steps with non-finite gradients.
+    loss_state: What the data loss remembers (`losses.StatefulDataLoss`); {} for
+      most. In MultiNeRF it was a variable of the loop, forgotten on resume.
   """
 
   step: Any
@@ -31,10 +35,15 @@ class TrainState:
   opt_state: Any
   seed: Any
   nonfinite_steps: Any
+  loss_state: Any = flax.struct.field(default_factory=dict)
 
 
 def create(
-  model: Any, optimizer: optax.GradientTransformation, rays: Any, seed: int
+  model: Any,
+  optimizer: optax.GradientTransformation,
+  rays: Any,
+  seed: int,
+  loss_cfg: losses.LossConfig | None = None,
 ) -> TrainState:
   """Initialises parameters and optimiser from the seed alone.
 
@@ -43,6 +52,7 @@ def create(
     optimizer: From `optim.make_optimizer`.
     rays: A few rays of the shape and fields that training uses.
     seed: Any 32-bit number.
+    loss_cfg: Names the data loss; None: one that remembers nothing.
   """
   # fold_in keeps initialisation apart from the steps' keys (fold_in(step)).
   key = jax.random.fold_in(jax.random.key(seed), 2**32 - 1)
@@ -67,6 +77,7 @@ def create(
     opt_state=opt_state,
     seed=jnp.asarray(seed, jnp.uint32),
     nonfinite_steps=jnp.zeros((), jnp.int32),
+    loss_state=losses.init_data_loss_state(loss_cfg) if loss_cfg else {},
   )
 
 

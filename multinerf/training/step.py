@@ -94,19 +94,20 @@ def _color_spread(rgb):
 
 
 def make_loss_fn(model: Any, loss_cfg: losses.LossConfig) -> Callable[..., Any]:
-  """Builds `(params, keys, rays, batch, frac) -> (loss, (stats, rgb))`.
+  """Builds the loss of one device's share of a batch.
 
   Args:
     model: The linen module.
     loss_cfg: Which losses, and their weights.
 
   Returns:
-    A function of one device's share of a batch; `rgb` are the true colours.
+    `(params, keys, rays, batch, frac, loss_state) ->
+    (loss, (stats, rgb, loss_state))`; `rgb` are the true colours.
   """
   terms = losses.active_regularizers(loss_cfg)
   geometry = loss_cfg.compute_disp_metrics or loss_cfg.compute_normal_metrics
 
-  def loss_fn(params, keys, rays, batch, frac):
+  def loss_fn(params, keys, rays, batch, frac, loss_state):
     renderings, levels = model.apply(
       params,
       keys,
@@ -116,7 +117,9 @@ def make_loss_fn(model: Any, loss_cfg: losses.LossConfig) -> Callable[..., Any]:
       zero_glo=False,
     )
     inputs = _loss_inputs(loss_cfg, rays, batch, renderings, levels, params)
-    data, stats = photometric.data_loss(inputs, loss_cfg)
+    data, loss_state, stats = photometric.data_loss(
+      inputs, loss_cfg, loss_state
+    )
     stats |= geometric.geometry_stats(inputs, loss_cfg)
     parts = {'data': data}
     parts |= {name: term(inputs) for name, term in terms.items()}
@@ -126,7 +129,7 @@ def make_loss_fn(model: Any, loss_cfg: losses.LossConfig) -> Callable[..., Any]:
       'loss': loss,
       'acc': jnp.mean(jnp.sum(levels[-1].weights, axis=-1)),
     }
-    return loss, (stats, inputs.rgb)
+    return loss, (stats, inputs.rgb, loss_state)
 
   return loss_fn
 
@@ -163,9 +166,10 @@ def make_train_step(
       shape = rays.origins.shape[:-1]
       keys = ray_keys(train_state.seed, train_state.step, shape)
     frac = train_frac(train_state.step, cfg.max_steps)
-    grads, (stats, rgb) = jax.grad(loss_fn, has_aux=True)(
-      train_state.params, keys, rays, batch, frac
+    grads, (stats, rgb, loss_state) = jax.grad(loss_fn, has_aux=True)(
+      train_state.params, keys, rays, batch, frac, train_state.loss_state
     )
+    train_state = train_state.replace(loss_state=loss_state)
     grads, stats = parallel.pmean((grads, stats))
     stats['color_spread'] = _color_spread(rgb)
     stats['learning_rate'] = schedule(train_state.step + 1)

@@ -144,6 +144,9 @@ ADDED = dict(
   dtu_light_cond=3,
   dtuhold=8,
 )
+ROBUST = dict(
+  data_loss_type='robustnerf', enable_robustnerf_loss=True, patch_size=16
+)
 FIELDS = {f.name: f for f in dataclasses.fields(schema.Config)}
 
 
@@ -230,6 +233,12 @@ def test_replace_checks_again():
     ({'near': 6}, ['Config.near', '< Config.far', '6.0']),
     ({'patch_size': 8, 'batch_size': 32}, ['patch_size = 8', '64', '32']),
     ({'render_job_id': 1}, ['render_job_id', 'render_num_jobs']),
+    (ROBUST | {'data_loss_type': 'mse'}, ['data_loss_type', "'robustnerf'"]),
+    (ROBUST | {'patch_size': 1}, ['patch_size', 'patches', 'got 1']),
+    (
+      ROBUST | {'robustnerf_inner_patch_size': 17},
+      ['robustnerf_inner_patch_size', 'patch_size', '17 and 16'],
+    ),
     ({'dtu_light_cond': 8}, ['dtu_light_cond', '<= 7']),
   ],
 )
@@ -241,11 +250,11 @@ def test_a_bad_value_is_refused_with_option_value_and_remedy(options, words):
   assert '\n' not in str(e.value)
 
 
-@pytest.mark.parametrize('name', schema.NOT_BUILT)
-def test_options_of_missing_features_are_refused_not_ignored(name):
-  other = {bool: True, int: 5, float: 0.75}[FIELDS[name].type]
-  with pytest.raises(errors.ConfigError, match='does not have'):
-    schema.Config(**{name: other})
+def test_robustnerf_is_checked_only_where_its_masks_are_on():
+  assert schema.Config(**ROBUST).robustnerf_inner_patch_size == 8
+  # Off, it is the plain squared error, for which any batch will do.
+  off = schema.Config(data_loss_type='robustnerf')
+  assert off.patch_size == 1
 
 
 @pytest.mark.parametrize('name', schema.DEAD)

@@ -16,7 +16,7 @@ def own_table(monkeypatch):
 
 
 def test_all_published_losses_are_registered():
-  assert losses.DATA_LOSSES.names() == ('charb', 'mse', 'rawnerf')
+  assert losses.DATA_LOSSES.names() == ('charb', 'mse', 'rawnerf', 'robustnerf')
   assert losses.REGULARIZERS.names() == (
     'distortion',
     'interlevel',

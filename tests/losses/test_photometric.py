@@ -60,7 +60,8 @@ def test_data_loss_and_gradients_match_the_reference(golden, case):
   weights = normalised(data['in_lossmult'], cfg, target.shape)
 
   def loss_fn(rgbs):
-    return photometric.data_loss(inputs(rgbs, target, weights), cfg)
+    loss, _, stats = photometric.data_loss(inputs(rgbs, target, weights), cfg)
+    return loss, stats
 
   (loss, stats), grads = jax.value_and_grad(loss_fn, has_aux=True)(rgbs)
   np.testing.assert_allclose(loss, data['out_loss'], rtol=RTOL)
@@ -157,12 +158,12 @@ def test_the_mean_of_shares_is_the_global_weighted_mean(kind, parts):
     shares.append(photometric.data_loss(share, cfg))
     start += size
   np.testing.assert_allclose(
-    np.mean([loss for loss, _ in shares]),
+    np.mean([loss for loss, _, _ in shares]),
     level[1] + 0.3 * level[0],
     rtol=RTOL,
   )
   np.testing.assert_allclose(
-    np.mean([stats['mses'] for _, stats in shares], axis=0), mses, rtol=RTOL
+    np.mean([stats['mses'] for _, _, stats in shares], axis=0), mses, rtol=RTOL
   )
 
 
@@ -170,7 +171,7 @@ def test_coarse_loss_of_a_single_level_is_nothing():
   cfg = losses.LossConfig(data_coarse_loss_mult=0.5, data_loss_mult=2.0)
   pred, target = random_rgb(0), random_rgb(1)
   weights = np.ones((16, 3))
-  loss, stats = photometric.data_loss(inputs([pred], target, weights), cfg)
+  loss, _, stats = photometric.data_loss(inputs([pred], target, weights), cfg)
   want = 2 * np.mean(photometric.charb(pred, target, cfg))
   np.testing.assert_allclose(loss, want, rtol=RTOL)
   assert stats['mses'].shape == (1,)
@@ -180,9 +181,9 @@ def test_batches_of_patches_have_the_same_loss_as_their_rays():
   cfg = losses.LossConfig()
   pred, target = random_rgb(0), random_rgb(1)
   weights = np.random.default_rng(0).random((16, 3))
-  flat, _ = photometric.data_loss(inputs([pred], target, weights), cfg)
+  flat, _, _ = photometric.data_loss(inputs([pred], target, weights), cfg)
   patch = lambda x: jnp.reshape(x, (4, 2, 2, 3))
-  patches, _ = photometric.data_loss(
+  patches, _, _ = photometric.data_loss(
     inputs([patch(pred)], patch(target), patch(weights)), cfg
   )
   np.testing.assert_allclose(patches, flat, rtol=RTOL)
@@ -200,8 +201,49 @@ def test_a_new_loss_needs_no_change_elsewhere(monkeypatch):
   monkeypatch.setattr(losses.DATA_LOSSES, '_entries', table)
   losses.DATA_LOSSES.register('l1')(lambda p, t, cfg: jnp.abs(p - t))
   pred, target = random_rgb(0), random_rgb(1)
-  loss, _ = photometric.data_loss(
+  loss, _, _ = photometric.data_loss(
     inputs([pred], target, np.ones((16, 3))),
     losses.LossConfig(data_loss_type='l1'),
   )
   np.testing.assert_allclose(loss, np.mean(np.abs(pred - target)), rtol=RTOL)
+
+
+class Counting:
+  """A loss that remembers how often it was asked, and by which level."""
+
+  def init_state(self, cfg):
+    return {'count': jnp.asarray(cfg.charb_padding)}
+
+  def __call__(self, pred, target, cfg, state):
+    error = jnp.abs(pred - target) * state['count']
+    return error, {'count': state['count'] + 1}, {'seen': jnp.max(pred)}
+
+
+def test_a_loss_with_a_memory_needs_no_change_elsewhere(monkeypatch):
+  table = dict(losses.DATA_LOSSES._entries)
+  monkeypatch.setattr(losses.DATA_LOSSES, '_entries', table)
+  losses.DATA_LOSSES.register('counting')(Counting())
+  cfg = losses.LossConfig(
+    data_loss_type='counting', charb_padding=2.0, data_coarse_loss_mult=0.1
+  )
+  state = losses.init_data_loss_state(cfg)
+  assert state == {'count': 2.0}
+  coarse, last, target = random_rgb(0), random_rgb(1), random_rgb(2)
+  loss, state, stats = photometric.data_loss(
+    inputs([coarse, last], target, np.ones((16, 3))), cfg, state
+  )
+  # Both levels see the state of the step before; one step counts once.
+  want = 2 * np.mean(np.abs(last - target) + 0.1 * np.abs(coarse - target))
+  np.testing.assert_allclose(loss, want, rtol=RTOL)
+  assert state == {'count': 3.0}
+  assert stats['seen'] == np.max(last) and stats['mses'].shape == (2,)
+
+
+def test_losses_without_a_memory_start_and_stay_empty():
+  cfg = losses.LossConfig(data_loss_type='mse')
+  assert losses.init_data_loss_state(cfg) == {}
+  rgb = random_rgb(0)
+  _, state, stats = photometric.data_loss(
+    inputs([rgb], rgb, np.ones((16, 3))), cfg
+  )
+  assert state == {} and set(stats) == {'mses'}
