@@ -265,6 +265,11 @@ SceneLoader = Callable[[DataConfig, str], Scene]
 SCENES: registry.Registry[SceneLoader] = registry.Registry(
   'dataset loader', 'Config.dataset_loader'
 )
+# Loaders whose data sets bring a camera path to render: the cameras as a scene
+# without images, or None if this scene has none.
+CAMERA_PATHS: registry.Registry[Callable[[DataConfig], Scene | None]] = (
+  registry.Registry('camera path', 'Config.dataset_loader')
+)
 
 
 def load_scene(cfg: DataConfig, split: str) -> Scene:
