@@ -67,6 +67,7 @@ setuptools.setup(
       'multinerf-train = multinerf.app.train:main',
       'multinerf-eval = multinerf.app.eval:main',
       'multinerf-render = multinerf.app.render:main',
+      'multinerf-check = multinerf.app.check:main',
     ],
   },
   zip_safe=False,

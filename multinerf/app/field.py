@@ -41,7 +41,7 @@ class TrainedField:
     warn: Callable[[str], None],
   ):
     found, self.manifest = checkpoints.restore(
-      folder, _target(model, cameras), step, warn=warn, only=('step', 'params')
+      folder, target(model, cameras), step, warn=warn, only=('step', 'params')
     )
     self.step = int(found['step'])
     self._config = config
@@ -69,7 +69,7 @@ class TrainedField:
     )
 
 
-def _target(model: Any, cameras: camera.Cameras) -> dict[str, Any]:
+def target(model: Any, cameras: camera.Cameras) -> dict[str, Any]:
   """Shapes of what is read from a checkpoint; nothing is computed."""
   origin = np.zeros((2,), np.int32)
   pixels = types.Pixels(origin, origin, np.zeros((2, 1), np.int32))

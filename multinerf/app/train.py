@@ -13,7 +13,7 @@ from multinerf import errors, parallel
 from multinerf.app import cli, hooks, writing
 from multinerf.app import trainer as trainer_lib
 from multinerf.config import gin_setup, schema, views
-from multinerf.data import base
+from multinerf.data import base, inspection
 from multinerf.evaluation import results
 from multinerf.training import (
   checkpoints,
@@ -65,6 +65,9 @@ def run(setup: gin_setup.Setup) -> None:
     )
     shown.line(console.format_num_params(trainer.num_params))
     shown.line(f'Run folder: {folder}')
+    for finding in inspection.inspect(scene, test_scene):
+      if finding.severity == 'warning':
+        shown.warn(finding.text)
     if checkpoints.available_steps(folder):
       trainer.load(folder, warn=shown.warn)
       shown.line(f'Resumed from step {trainer.step_number}.')
