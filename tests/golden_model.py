@@ -18,6 +18,7 @@ _SLOW = (
   'model_blender_refnerf',
   'model_llff_raw',
   'model_360_glo4',
+  'model_360_robustnerf',
   'model_v_bg_range',
   'model_v_blender_512',
   'model_v_density_normals',

@@ -13,6 +13,7 @@ FRACS = (0.0, 0.5, 1.0)
 _UNITS = {
   'model_360': 50,
   'model_360_glo4': 80,
+  'model_360_robustnerf': 50,
   'model_v_gpu_resampling': 50,
   'model_v_density_normals': 600,  # second-order work on the same noise
   'model_blender_refnerf': 10,  # normals divide by small gradients; itself 3
@@ -24,6 +25,7 @@ _UNITS = {
 _UNBOUNDED = (
   'model_360',
   'model_360_glo4',
+  'model_360_robustnerf',
   'model_v_gpu_resampling',
   'model_v_density_normals',
 )
