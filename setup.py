@@ -24,7 +24,8 @@ CORE = [
   'tqdm>=4.60',
 ]
 VIDEO = ['imageio>=2.31', 'imageio-ffmpeg>=0.4.9']
-TEST = VIDEO + [
+RAW = ['rawpy>=0.20']
+TEST = VIDEO + RAW + [
   'beartype>=0.18',
   'hypothesis>=6.90',
   'pytest>=8.2',
@@ -50,6 +51,7 @@ setuptools.setup(
     'cuda12': ['jax[cuda12]'],
     'cuda13': ['jax[cuda13]'],
     'tpu': ['jax[tpu]'],
+    'raw': RAW,
     'video': VIDEO,
     'test': TEST,
     'dev': TEST + ['pyright', 'ruff'],
