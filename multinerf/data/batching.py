@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Int
 
 from multinerf import errors, types
-from multinerf.data import base
+from multinerf.data import base, keypoints, positions
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,6 +29,8 @@ class SamplerConfig:
     depth_source: 'maps' reads depths at the drawn pixels; 'points' draws
       `depth_ray_fraction` of the batch from the scene's keypoints.
     depth_ray_fraction: See `depth_source`.
+    depth_loss_mult, normal_loss_mult: If positive, the scene must have what
+      these losses compare with.
     apply_bayer_mask: Weigh only the channel that a camera with an RGGB mosaic
       measured at each pixel.
   """
@@ -40,15 +42,40 @@ class SamplerConfig:
   np_rng_seed: int = 20201473
   depth_source: str = 'maps'
   depth_ray_fraction: float = 0.25
+  depth_loss_mult: float = 0.0
+  normal_loss_mult: float = 0.0
   apply_bayer_mask: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class _Draw:
+  """The patches of a batch: image, left column, top row, each [n].
+
+  keypoint: [n] number of the keypoint a ray goes through, -1 for none; or None
+    where depths do not come from keypoints.
+  """
+
+  image: Int[np.ndarray, ' n']
+  left: Int[np.ndarray, ' n']
+  top: Int[np.ndarray, ' n']
+  keypoint: Int[np.ndarray, ' n'] | None = None
+
+  def part(self, rows: slice) -> '_Draw':
+    fields = (self.image, self.left, self.top, self.keypoint)
+    return _Draw(*(None if x is None else x[rows] for x in fields))
 
 
 class RaySampler:
   """Draws training batches: step -> `types.Batch` of numpy arrays.
 
   Patches are uniform over all positions, of all images, at which they lie
-  inside the image less its border; images of different sizes get their share.
-  With patch_size 1 every valid pixel is equally likely.
+  inside the image less its border and hold no masked pixel; images of different
+  sizes get their share, an image without any valid position gets none. With
+  patch_size 1 every valid pixel is equally likely.
+
+  With depth_source 'points' and a scene that has keypoints, a share of the rays
+  goes through these instead, uniform over all of them (or over those of the
+  batch's image), and only these rays have depths.
 
   Args:
     scene: A split that has images.
@@ -65,26 +92,22 @@ class RaySampler:
         '(gin: Config.render_path, Config.data_dir).'
       )
     _check_options(cfg)
+    _check_supervision(scene, cfg)
     self._scene = scene
     self._images = scene.images
     self._cfg = cfg
     self._num_patches = cfg.batch_size // cfg.patch_size**2
-    lost = 2 * cfg.num_border_pixels_to_mask + cfg.patch_size - 1
-    self._columns = self._images.widths.astype(np.int64) - lost
-    rows = self._images.heights.astype(np.int64) - lost
-    for i in np.flatnonzero(np.minimum(self._columns, rows) < 1)[:1]:
-      raise errors.ConfigError(
-        f'Image {scene.image_names[i]} ({self._images.widths[i]}x'
-        f'{self._images.heights[i]}) has no room for a patch of '
-        f'{cfg.patch_size} pixels inside a border of '
-        f'{cfg.num_border_pixels_to_mask} (gin: Config.patch_size, '
-        'Config.num_border_pixels_to_mask).'
+    self._positions = positions.find(
+      scene, cfg.patch_size, cfg.num_border_pixels_to_mask
+    )
+    self._keypoints = None
+    if cfg.depth_source == 'points' and scene.keypoints is not None:
+      self._keypoints = keypoints.find(
+        scene,
+        cfg.batch_size,
+        cfg.depth_ray_fraction,
+        cfg.num_border_pixels_to_mask,
       )
-    # Position k of all images together belongs to the image i with
-    # first[i] <= k < first[i + 1].
-    room = self._columns * rows
-    self._first = np.concatenate([[0], np.cumsum(room)])
-    self._even = bool((room == room[0]).all())
 
   def batch(
     self, step: int, *, process_index: int = 0, process_count: int = 1
@@ -113,41 +136,36 @@ class RaySampler:
         f'divided over {process_count} processes; change '
         'Config.batch_size or Config.patch_size.'
       )
-    image, left, top = self._draw(step)
     share = self._num_patches // process_count
     mine = slice(process_index * share, (process_index + 1) * share)
-    return self._gather(image[mine], left[mine], top[mine])
+    return self._gather(self._draw(step).part(mine))
 
-  def _draw(
-    self, step: int
-  ) -> tuple[
-    Int[np.ndarray, ' n'], Int[np.ndarray, ' n'], Int[np.ndarray, ' n']
-  ]:
-    """Image, left column and top row of every patch of the global batch."""
+  def _draw(self, step: int) -> _Draw:
+    """The global batch."""
     key = np.array([self._cfg.np_rng_seed % 2**64, step], np.uint64)
     generator = np.random.Generator(np.random.Philox(key=key))
+    one = None
     if self._cfg.batching == 'all_images':
-      at = generator.integers(self._first[-1], size=self._num_patches)
-      image = self._image_of(at)
-      at -= self._first[image]
+      image, at = self._positions.draw(generator, self._num_patches)
     else:
-      anywhere = generator.integers(self._first[-1])
-      one = self._image_of(anywhere)
-      room = self._first[one + 1] - self._first[one]
-      at = generator.integers(room, size=self._num_patches)
+      one, _ = self._positions.draw(generator, None)
+      at = self._positions.draw_in(generator, one, self._num_patches)
       image = np.full(self._num_patches, one)
-    border = self._cfg.num_border_pixels_to_mask
-    top, left = np.divmod(at, self._columns[image])
-    return image, left + border, top + border
+    left, top = self._positions.corner(image, at)
+    if self._keypoints is None:
+      return _Draw(image, left, top)
+    chosen = self._keypoints.draw(generator, one)
+    points, places = self._keypoints.points, self._keypoints.places
+    places = places[: len(chosen)]  # none of an image without keypoints
+    image[places] = points.cam_idx[chosen]
+    left[places], top[places] = points.x[chosen], points.y[chosen]
+    keypoint = np.full(self._num_patches, -1)
+    keypoint[places] = chosen
+    return _Draw(image, left, top, keypoint)
 
-  def _image_of(self, at):
-    """The image that position `at` of all images together belongs to."""
-    if self._even:  # of images of one size: a division is cheaper
-      return at // self._first[1]
-    return np.searchsorted(self._first, at, side='right') - 1
-
-  def _gather(self, image, left, top) -> types.Batch:
+  def _gather(self, draw: _Draw) -> types.Batch:
     """Reads what the scene holds at the patches' pixels."""
+    image, left, top = draw.image, draw.left, draw.top
     if self._cfg.patch_size > 1:
       offsets = np.arange(self._cfg.patch_size)
       image = image[:, None, None]
@@ -162,6 +180,13 @@ class RaySampler:
       return None if values is None else values[..., 0]
 
     scene = self._scene
+    depths = depth_weights = None
+    if draw.keypoint is not None:
+      known, points = draw.keypoint >= 0, self._keypoints.points
+      depths = np.where(known, points.depths[draw.keypoint], 0)
+      depth_weights = np.where(known, points.weights[draw.keypoint], 0)
+    elif scene.depths is not None and self._cfg.depth_source == 'maps':
+      depths, depth_weights = np.moveaxis(at(scene.depths), -1, 0)
     lossmult = bayer_mask(left, top) if self._cfg.apply_bayer_mask else None
     return types.Batch(
       pixels=types.Pixels(
@@ -174,6 +199,8 @@ class RaySampler:
       disps=scalar(at(scene.disps)),
       normals=at(scene.normals),
       alphas=scalar(at(scene.alphas)),
+      depths=depths,
+      depth_weights=depth_weights,
     )
 
 
@@ -210,4 +237,35 @@ def _check_options(cfg: SamplerConfig):
     raise errors.ConfigError(
       f'Config.batch_size = {cfg.batch_size} is not a multiple of '
       f'patch_size^2 = {cfg.patch_size**2} (gin: Config.patch_size).'
+    )
+  if cfg.depth_source == 'points' and cfg.patch_size > 1:
+    raise errors.ConfigError(
+      "Config.depth_source = 'points' draws single pixels; it needs "
+      f'Config.patch_size = 1, not {cfg.patch_size}.'
+    )
+
+
+def _check_supervision(scene: base.Scene, cfg: SamplerConfig):
+  """Raises ConfigError if a loss is on whose targets the scene lacks."""
+  if cfg.depth_loss_mult > 0:
+    points = cfg.depth_source == 'points'
+    if (scene.keypoints if points else scene.depths) is None:
+      raise errors.ConfigError(
+        f'Config.depth_loss_mult = {cfg.depth_loss_mult} needs depths with '
+        f'Config.depth_source = {cfg.depth_source!r}, which scene '
+        f"{scene.name!r} does not have. 'maps' come from the loaders blender "
+        'and synthetic (<image>_disp.tiff) and transforms (depth images), '
+        "'points' from captures with structure from motion (llff)."
+      )
+    if points and round(cfg.depth_ray_fraction * cfg.batch_size) == 0:
+      raise errors.ConfigError(
+        f'Config.depth_ray_fraction = {cfg.depth_ray_fraction} leaves no ray '
+        f'of {cfg.batch_size} with a depth, yet Config.depth_loss_mult is '
+        f'{cfg.depth_loss_mult}.'
+      )
+  if cfg.normal_loss_mult > 0 and scene.normals is None:
+    raise errors.ConfigError(
+      f'Config.normal_loss_mult = {cfg.normal_loss_mult} needs normals, which '
+      f'scene {scene.name!r} does not have; the loaders blender and synthetic '
+      'read <image>_normal.png.'
     )

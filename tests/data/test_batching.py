@@ -1,93 +1,15 @@
 """The sampler is uniform, deterministic, shardable and cheap."""
 
+import dataclasses
 import time
 
 import numpy as np
 import pytest
+import sampler_util
 from scipy import stats
 
 from multinerf import errors
-from multinerf.cameras import camera, projection
 from multinerf.data import base, batching
-
-
-def make_scene(sizes, *, channels=4, extras=False):
-  """Random images of (width, height); each pixel's colour is its identity."""
-  num_pixels = sum(w * h for w, h in sizes)
-  identity = np.arange(num_pixels, dtype=np.uint32)
-  values = identity.view(np.uint8).reshape(-1, 4)[:, :channels]
-  buffer = base.PixelBuffer.allocate(
-    [w for w, _ in sizes], [h for _, h in sizes], channels, np.uint8
-  )
-  buffer.values[...] = values
-
-  def extra(c):
-    data = np.arange(num_pixels * c, dtype=np.float32).reshape(-1, c)
-    return base.PixelBuffer(data, buffer.widths, buffer.heights, buffer.offsets)
-
-  n = len(sizes)
-  cameras = camera.make_cameras(
-    projection.get_pixtocam(10.0, 4.0, 4.0),
-    np.tile(np.eye(4), (n, 1, 1)),
-    widths=[w for w, _ in sizes],
-    heights=[h for _, h in sizes],
-    near=2.0,
-    far=6.0,
-  )
-  return base.Scene(
-    name='toy',
-    split='train',
-    cameras=cameras,
-    image_names=tuple(f'im_{i}.png' for i in range(n)),
-    images=buffer,
-    disps=extra(1) if extras else None,
-    normals=extra(3) if extras else None,
-    alphas=extra(1) if extras else None,
-  )
-
-
-def identities(batch):
-  """Row of the flat pixel buffer that each colour was read from."""
-  flat = np.ascontiguousarray(batch.rgb.reshape(-1, 4))
-  return flat.view(np.uint32)[:, 0].astype(np.int64)
-
-
-SIZES = [(7, 5), (5, 9), (6, 6)]
-
-
-def valid_positions(sizes, patch, border):
-  """All (image, left, top) a patch may have, by brute force."""
-  found = []
-  for i, (w, h) in enumerate(sizes):
-    for top in range(h):
-      for left in range(w):
-        inside = min(left, top) >= border
-        inside &= left + patch + border <= w and top + patch + border <= h
-        if inside:
-          found.append((i, left, top))
-  return found
-
-
-def draw(sampler, num_steps):
-  """Corner positions of all patches, [num_steps, patches per batch, 3]."""
-  found = []
-  for step in range(num_steps):
-    pixels = sampler.batch(step).pixels
-    corner = pixels.cam_idx[..., 0], pixels.pix_x_int, pixels.pix_y_int
-    if pixels.pix_x_int.ndim == 3:
-      corner = [part[:, 0, 0] for part in corner]
-    found.append(np.stack(corner, -1))
-  return np.array(found)
-
-
-def assert_uniform(positions, valid):
-  """Chi-square test; also fails if anything but `valid` was drawn."""
-  counts = dict.fromkeys(valid, 0)
-  for position in positions.reshape(-1, 3).tolist():
-    counts[tuple(position)] += 1
-  # Seeds are fixed: a failure is a change of behaviour, not bad luck. The
-  # limit rejects 1 in 1000 uniform samplers.
-  assert stats.chisquare(list(counts.values())).pvalue > 1e-3
 
 
 def make_sampler(patches, mode, patch, border):
@@ -97,7 +19,7 @@ def make_sampler(patches, mode, patch, border):
     patch_size=patch,
     num_border_pixels_to_mask=border,
   )
-  return batching.RaySampler(make_scene(SIZES), cfg)
+  return batching.RaySampler(sampler_util.make_scene(sampler_util.SIZES), cfg)
 
 
 PATCHES_AND_BORDERS = [(1, 0), (1, 1), (2, 0), (3, 1)]
@@ -106,13 +28,18 @@ PATCHES_AND_BORDERS = [(1, 0), (1, 1), (2, 0), (3, 1)]
 @pytest.mark.parametrize('patch, border', PATCHES_AND_BORDERS)
 def test_all_images_draws_every_valid_position_equally_often(patch, border):
   sampler = make_sampler(1000, 'all_images', patch, border)
-  assert_uniform(draw(sampler, 10), valid_positions(SIZES, patch, border))
+  sampler_util.assert_uniform(
+    sampler_util.draw(sampler, 10),
+    sampler_util.valid_positions(sampler_util.SIZES, patch, border),
+  )
 
 
 @pytest.mark.parametrize('patch, border', PATCHES_AND_BORDERS)
 def test_single_image_draws_every_valid_position_equally_often(patch, border):
-  drawn = draw(make_sampler(16, 'single_image', patch, border), 600)
-  valid = valid_positions(SIZES, patch, border)
+  drawn = sampler_util.draw(
+    make_sampler(16, 'single_image', patch, border), 600
+  )
+  valid = sampler_util.valid_positions(sampler_util.SIZES, patch, border)
   image_of_step = drawn[:, 0, 0]
   share = np.bincount([i for i, _, _ in valid]) / len(valid)
   counts = np.bincount(image_of_step, minlength=3)
@@ -120,31 +47,31 @@ def test_single_image_draws_every_valid_position_equally_often(patch, border):
   for i in range(3):
     within = [position for position in valid if position[0] == i]
     if len(within) > 1:
-      assert_uniform(drawn[image_of_step == i], within)
+      sampler_util.assert_uniform(drawn[image_of_step == i], within)
 
 
 def test_an_epoch_of_large_batches_covers_all_pixels_uniformly():
-  scene = make_scene([(40, 30)] * 5)
+  scene = sampler_util.make_scene([(40, 30)] * 5)
   cfg = batching.SamplerConfig(batch_size=1000)
   sampler = batching.RaySampler(scene, cfg)
   epochs, num_pixels = 20, len(scene.images.values)
   counts = np.zeros(num_pixels, int)
   for step in range(epochs * num_pixels // 1000):
-    np.add.at(counts, identities(sampler.batch(step)), 1)
+    np.add.at(counts, sampler_util.identities(sampler.batch(step)), 1)
   assert counts.sum() == epochs * num_pixels
   assert stats.chisquare(counts).pvalue > 1e-3
 
 
 def test_images_of_one_size_take_a_short_cut_to_the_same_pixels():
   cfg = batching.SamplerConfig(batch_size=5000)
-  sampler = batching.RaySampler(make_scene([(6, 4)] * 7), cfg)
-  fast = identities(sampler.batch(0))
-  sampler._even = False
-  np.testing.assert_array_equal(identities(sampler.batch(0)), fast)
+  sampler = batching.RaySampler(sampler_util.make_scene([(6, 4)] * 7), cfg)
+  fast = sampler_util.identities(sampler.batch(0))
+  sampler._positions = dataclasses.replace(sampler._positions, even=False)
+  np.testing.assert_array_equal(sampler_util.identities(sampler.batch(0)), fast)
 
 
 def test_single_image_batches_hold_one_image_and_all_images_mix():
-  scene = make_scene(SIZES)
+  scene = sampler_util.make_scene(sampler_util.SIZES)
   for mode, many in (('single_image', False), ('all_images', True)):
     cfg = batching.SamplerConfig(batch_size=64, batching=mode)
     sampler = batching.RaySampler(scene, cfg)
@@ -155,7 +82,7 @@ def test_single_image_batches_hold_one_image_and_all_images_mix():
 
 @pytest.mark.parametrize('patch', [1, 2])
 def test_values_are_those_of_the_pixels_named(patch):
-  scene = make_scene(SIZES, extras=True)
+  scene = sampler_util.make_scene(sampler_util.SIZES, extras=True)
   cfg = batching.SamplerConfig(batch_size=32, patch_size=patch)
   batch = batching.RaySampler(scene, cfg).batch(3)
   shape = (32,) if patch == 1 else (8, 2, 2)
@@ -181,7 +108,11 @@ def test_values_are_those_of_the_pixels_named(patch):
 
 def test_patches_are_contiguous_squares_of_one_image():
   cfg = batching.SamplerConfig(batch_size=90, patch_size=3)
-  pixels = batching.RaySampler(make_scene(SIZES), cfg).batch(0).pixels
+  pixels = (
+    batching.RaySampler(sampler_util.make_scene(sampler_util.SIZES), cfg)
+    .batch(0)
+    .pixels
+  )
   assert (pixels.cam_idx == pixels.cam_idx[:, :1, :1]).all()
   ramp = np.arange(3)
   x = pixels.pix_x_int - pixels.pix_x_int[:, :1, :1]
@@ -191,23 +122,23 @@ def test_patches_are_contiguous_squares_of_one_image():
 
 
 def test_batch_is_a_function_of_seed_and_step_alone():
-  scene = make_scene(SIZES)
+  scene = sampler_util.make_scene(sampler_util.SIZES)
   cfg = batching.SamplerConfig(batch_size=64)
   one, two = batching.RaySampler(scene, cfg), batching.RaySampler(scene, cfg)
   for step in (0, 1, 7):
     one.batch(step)
-  want = identities(one.batch(5))  # after a history
-  np.testing.assert_array_equal(identities(two.batch(5)), want)
-  assert not np.array_equal(identities(two.batch(6)), want)
+  want = sampler_util.identities(one.batch(5))  # after a history
+  np.testing.assert_array_equal(sampler_util.identities(two.batch(5)), want)
+  assert not np.array_equal(sampler_util.identities(two.batch(6)), want)
   other = batching.SamplerConfig(batch_size=64, np_rng_seed=1)
-  got = identities(batching.RaySampler(scene, other).batch(5))
+  got = sampler_util.identities(batching.RaySampler(scene, other).batch(5))
   assert not np.array_equal(got, want)
 
 
 @pytest.mark.parametrize('mode', ['all_images', 'single_image'])
 @pytest.mark.parametrize('patch', [1, 2])
 def test_process_slices_concatenate_to_the_global_batch(mode, patch):
-  scene = make_scene(SIZES, extras=True)
+  scene = sampler_util.make_scene(sampler_util.SIZES, extras=True)
   cfg = batching.SamplerConfig(batch_size=48, batching=mode, patch_size=patch)
   sampler = batching.RaySampler(scene, cfg)
   whole = sampler.batch(9)
@@ -222,7 +153,11 @@ def test_process_slices_concatenate_to_the_global_batch(mode, patch):
 
 def test_bayer_mask_marks_one_channel_per_pixel():
   cfg = batching.SamplerConfig(batch_size=64, apply_bayer_mask=True)
-  pixels = batching.RaySampler(make_scene(SIZES), cfg).batch(0).pixels
+  pixels = (
+    batching.RaySampler(sampler_util.make_scene(sampler_util.SIZES), cfg)
+    .batch(0)
+    .pixels
+  )
   for x, y, mask in zip(
     pixels.pix_x_int, pixels.pix_y_int, pixels.lossmult, strict=True
   ):
@@ -232,7 +167,7 @@ def test_bayer_mask_marks_one_channel_per_pixel():
 
 def test_work_per_batch_does_not_depend_on_the_number_of_images():
   def best_time(num_images):
-    scene = make_scene([(8, 8)] * num_images)
+    scene = sampler_util.make_scene([(8, 8)] * num_images)
     sampler = batching.RaySampler(
       scene, batching.SamplerConfig(batch_size=4096)
     )
@@ -249,7 +184,7 @@ def test_work_per_batch_does_not_depend_on_the_number_of_images():
 
 
 def test_images_take_only_the_bytes_they_have_on_disk():
-  scene = make_scene([(64, 48)] * 10)
+  scene = sampler_util.make_scene([(64, 48)] * 10)
   images = scene.images
   total = images.values.nbytes + images.offsets.nbytes
   total += images.widths.nbytes + images.heights.nbytes
@@ -271,18 +206,20 @@ def test_images_take_only_the_bytes_they_have_on_disk():
 def test_options_that_do_not_fit_are_refused(options, message):
   cfg = batching.SamplerConfig(**{'batch_size': 16, **options})
   with pytest.raises(errors.ConfigError, match=message):
-    batching.RaySampler(make_scene(SIZES), cfg)
+    batching.RaySampler(sampler_util.make_scene(sampler_util.SIZES), cfg)
 
 
 def test_uneven_share_of_processes_is_refused():
   cfg = batching.SamplerConfig(batch_size=16, patch_size=2)
-  sampler = batching.RaySampler(make_scene(SIZES), cfg)
+  sampler = batching.RaySampler(
+    sampler_util.make_scene(sampler_util.SIZES), cfg
+  )
   with pytest.raises(errors.ConfigError, match='3 processes'):
     sampler.batch(0, process_count=3)
 
 
 def test_scene_without_images_cannot_be_sampled():
-  full = make_scene(SIZES)
+  full = sampler_util.make_scene(sampler_util.SIZES)
   path = base.Scene('path', 'test', full.cameras, full.image_names, None)
   with pytest.raises(errors.ConfigError, match='no images'):
     batching.RaySampler(path, batching.SamplerConfig(batch_size=4))
