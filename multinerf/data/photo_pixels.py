@@ -7,6 +7,7 @@ import pathlib
 from collections.abc import Callable, Iterable
 
 import numpy as np
+from jaxtyping import Num
 
 from multinerf import errors
 from multinerf.cameras import camera, projection
@@ -56,7 +57,7 @@ def open_images(
 
   def read(i: int) -> np.ndarray:
     picture = images.read_image(files[i])
-    picture = _converted(picture, channels, dtype)
+    picture = converted(picture, channels, dtype)
     return resize.area_average(picture, *map(int, sizes[i]))
 
   return photo_set.PixelSource(
@@ -196,6 +197,19 @@ def fill(num: int, load: Callable[[int], None]):
       pool.shutdown(cancel_futures=True)
 
 
+def converted(
+  picture: Num[np.ndarray, 'h w _'], channels: int, dtype: np.typing.DTypeLike
+) -> Num[np.ndarray, 'h w c']:
+  """Adds opacity or bits, so that all images are of one kind."""
+  top = np.iinfo(dtype).max
+  if picture.dtype != dtype:
+    picture = picture.astype(dtype) * (top // np.iinfo(picture.dtype).max)
+  if picture.shape[2] < channels:
+    opaque = np.full((*picture.shape[:2], 1), top, dtype)
+    picture = np.concatenate([picture, opaque], -1)
+  return picture
+
+
 def require_files(files: Iterable[pathlib.Path], folder: pathlib.Path):
   """Raises if files are missing: how many, and the first few names."""
   files = list(files)
@@ -292,17 +306,6 @@ def _check_small(files, found, full, factor):
       f'{round(full[i][0] / factor)}x{round(full[i][1] / factor)}. Remove the '
       'folder to average images down in memory (gin: Config.factor).'
     )
-
-
-def _converted(picture: np.ndarray, channels: int, dtype) -> np.ndarray:
-  """Adds opacity or bits, so that all images are of one kind."""
-  top = np.iinfo(dtype).max
-  if picture.dtype != dtype:
-    picture = picture.astype(dtype) * (top // np.iinfo(picture.dtype).max)
-  if picture.shape[2] < channels:
-    opaque = np.full((*picture.shape[:2], 1), top, dtype)
-    picture = np.concatenate([picture, opaque], -1)
-  return picture
 
 
 def _find_masks(cfg, photos) -> tuple[pathlib.Path | None, ...]:

@@ -14,6 +14,11 @@ from multinerf.data import base
 # Largest entry of R R^T - I that still passes for a rotation; files often
 # hold poses with 4 or 5 digits.
 _ROTATION_TOLERANCE = 1e-2
+# What no camera has, in units of the image's longer side: files with such
+# numbers are damaged, and float32 would overflow on them.
+_MIN_FOCAL, _MAX_FOCAL, _MAX_CENTRE = 1e-3, 1e5, 1e4
+_MAX_COEFFICIENT = 1e6
+_MAX_COORDINATE = 1e12
 _NAMED = 5  # how many of many names a message lists
 
 
@@ -182,7 +187,11 @@ def _pose_fault(pose: np.ndarray) -> str | None:
   """What is wrong with a camera-to-world pose."""
   if not np.isfinite(pose).all():
     return 'has a pose that is not finite'
+  if np.abs(pose[:, 3]).max() > _MAX_COORDINATE:
+    return f'is at {pose[:, 3].tolist()}'
   rotation = pose[:, :3].astype(np.float64)
+  if np.abs(rotation).max() > 2:  # the products below could overflow
+    return 'has a pose whose rotation is none'
   if np.abs(rotation @ rotation.T - np.eye(3)).max() > _ROTATION_TOLERANCE:
     return f'has a pose whose rotation is none: {rotation.round(4).tolist()}'
   if np.linalg.det(rotation) < 0:
@@ -200,7 +209,14 @@ def _lens_fault(photos: Photographs, i: int) -> str | None:
     return 'has intrinsics that are not finite'
   if min(pixtocam[0, 0], pixtocam[1, 1]) <= 0:
     return 'has a focal length that is not positive'
+  side = max(width, height)
+  focal = 1.0 / pixtocam[[0, 1], [0, 1]] / side
+  centre = -pixtocam[:2, 2] * focal  # in units of the longer side
+  if focal.min() < _MIN_FOCAL or focal.max() > _MAX_FOCAL:
+    return f'of {width}x{height} has the focal lengths {focal * side}'
+  if np.abs(centre).max() > _MAX_CENTRE:
+    return f'of {width}x{height} has its principal point at {centre * side}'
   for name, values in (photos.distortion or {}).items():
-    if not np.isfinite(values[i]):
-      return f'has a distortion {name} that is not finite'
+    if not abs(values[i]) < _MAX_COEFFICIENT:  # False for NaN, too
+      return f'has the distortion {name} = {values[i]}'
   return None

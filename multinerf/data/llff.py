@@ -1,0 +1,171 @@
+"""The `llff` loader: a folder of photographs with COLMAP's poses.
+
+`images/` (and `images_2`, `images_4`, ... if they exist), `sparse/0`, and
+perhaps LLFF's `poses_bounds.npy`: the layout of mip-NeRF 360 and LLFF scenes,
+and of one's own after COLMAP.
+"""
+
+import dataclasses
+import pathlib
+
+import numpy as np
+from jaxtyping import Float
+
+from multinerf import errors
+from multinerf.cameras import projection
+from multinerf.data import base, colmap, exif, photo_pixels, photo_set
+from multinerf.data import photographs as photographs_lib
+
+IMAGES = 'images'
+_BOUNDS = 'poses_bounds.npy'
+# Axes of LLFF's poses, (down, right, back), to OpenGL's (right, up, back).
+_LLFF_TO_OPENGL = np.array([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
+
+
+@base.SCENES.register('llff')
+def load_llff(cfg: base.DataConfig, split: str) -> base.Scene:
+  """Loads one split of a COLMAP or LLFF scene.
+
+  Poses come from COLMAP, else from transforms.json (as MultiNeRF falls back),
+  else from LLFF's poses_bounds.npy alone.
+
+  Raises:
+    ConfigError: Options contradict each other.
+    DataError: A file is missing, malformed or unreadable; names it.
+  """
+  folder = base.scene_folder(cfg)
+  photos = read_photographs(cfg, folder)
+  if photos is None:
+    return base.SCENES.get('transforms')(cfg, split)
+  return photographs_lib.make_scene(cfg, split, photos)
+
+
+def read_photographs(
+  cfg: base.DataConfig, folder: pathlib.Path
+) -> photo_set.Photographs | None:
+  """Poses and lenses of a scene; None if only transforms.json has them.
+
+  Raises:
+    DataError: There are none, or a file is damaged.
+  """
+  found = colmap.find_model(folder, cfg.colmap_dir)
+  if found is not None:
+    model = colmap.read_model(found[0])
+    photos = colmap.to_photographs(model, folder, IMAGES)
+    photos = dataclasses.replace(photos, notes=photos.notes + found[1])
+    photos = _with_bounds(photos, folder / _BOUNDS)
+  elif (folder / 'transforms.json').is_file():
+    return None
+  elif (folder / _BOUNDS).is_file():
+    photos = _poses_bounds_photographs(folder)
+  else:
+    raise errors.DataError(
+      f'{folder} has no camera poses: none of sparse/0, sparse, '
+      'colmap/sparse/0 (COLMAP), transforms.json and poses_bounds.npy exists '
+      '(gin: Config.data_dir, Config.colmap_dir, Config.dataset_loader).'
+    )
+  exposures, notes = exif.read_exposures(photos.files)
+  notes += _unposed(photos, folder / IMAGES)
+  return dataclasses.replace(
+    photos, exposures=exposures, notes=photos.notes + notes
+  )
+
+
+def read_poses_bounds(path: pathlib.Path) -> Float[np.ndarray, 'n 17']:
+  """The rows of LLFF's file: 3 x 5 [R | t | height, width, focal], 2 bounds.
+
+  Raises:
+    DataError: It is no such array, or a number is not finite.
+  """
+  try:
+    rows = np.load(path, mmap_mode='r', allow_pickle=False)
+    if rows.ndim != 2 or rows.shape[1] != 17 or rows.dtype.kind not in 'fiu':
+      raise ValueError(f'it holds {rows.dtype} of shape {rows.shape}')
+    rows = np.array(rows, np.float64)
+  except (OSError, ValueError, EOFError, AttributeError) as e:
+    raise errors.DataError(
+      f'Cannot read {path}: {e}; a float array [N, 17] is needed.'
+    ) from e
+  bad = ~np.isfinite(rows).all(-1)
+  if bad.any():
+    raise errors.DataError(
+      f'{path}: row {np.flatnonzero(bad)[0]} is not finite.'
+    )
+  return rows
+
+
+def _with_bounds(photos, path) -> photo_set.Photographs:
+  """Adds the depth bounds of poses_bounds.npy, if there is one.
+
+  Its rows are in the order of sorted names. If their number is another, the
+  bounds of all together serve every image.
+  """
+  if not path.is_file():
+    return photos
+  bounds = read_poses_bounds(path)[:, 15:]
+  if not len(bounds):
+    return photos
+  if len(bounds) == len(photos):
+    by_name = np.argsort(np.array(photos.names))
+    place = np.empty(len(photos), np.int64)
+    place[by_name] = np.arange(len(photos))
+    return dataclasses.replace(photos, bounds=bounds[place])
+  note = (
+    f'{path.name} has {len(bounds)} rows for {len(photos)} posed images; only '
+    'its nearest and farthest depths are used.'
+  )
+  whole = np.tile([bounds.min(), bounds.max()], (len(photos), 1))
+  return dataclasses.replace(photos, bounds=whole, notes=(*photos.notes, note))
+
+
+def _poses_bounds_photographs(folder) -> photo_set.Photographs:
+  """A scene whose only poses are LLFF's, paired with the sorted images."""
+  rows = read_poses_bounds(folder / _BOUNDS)
+  files = photo_pixels.list_images(folder / IMAGES)
+  if len(files) != len(rows):
+    raise errors.DataError(
+      f'{folder / _BOUNDS} has {len(rows)} poses for the {len(files)} images '
+      f'of {folder / IMAGES}; it pairs them by place, so that the numbers must '
+      'be equal.'
+    )
+  poses = rows[:, :15].reshape(-1, 3, 5)
+  heights, widths, focals = poses[:, :, 4].T
+  sizes = np.concatenate([heights, widths])
+  if ((sizes < 1) | (sizes > 2**20) | (sizes % 1 != 0)).any():
+    raise errors.DataError(
+      f'{folder / _BOUNDS}: image sizes are not whole numbers of pixels.'
+    )
+  if (focals <= 1e-6).any():
+    raise errors.DataError(
+      f'{folder / _BOUNDS}: a focal length is not positive.'
+    )
+  return photo_set.Photographs(
+    folder=folder,
+    names=tuple(str(f.relative_to(folder / IMAGES)) for f in files),
+    files=tuple(files),
+    camtoworlds=np.concatenate(
+      [poses[:, :, :3] @ _LLFF_TO_OPENGL, poses[:, :, 3:4]], -1
+    ),
+    pixtocams=np.stack(
+      [
+        projection.get_pixtocam(f, w, h)
+        for f, w, h in zip(focals, widths, heights, strict=True)
+      ]
+    ),
+    widths=widths.astype(np.int64),
+    heights=heights.astype(np.int64),
+    bounds=rows[:, 15:],
+  )
+
+
+def _unposed(photos, folder) -> tuple[str, ...]:
+  """A note on image files without a pose."""
+  posed = set(photos.files)
+  others = [f for f in photo_pixels.list_images(folder) if f not in posed]
+  if not others:
+    return ()
+  names = photo_set.listed(f.relative_to(folder) for f in others)
+  return (
+    f'{len(others)} of {len(others) + len(photos)} images in {folder} have no '
+    f'pose and are not used: {names}.',
+  )
