@@ -130,13 +130,20 @@ def run_folder(setup: gin_setup.Setup) -> str:
 def load_test_scene(config: schema.Config) -> base.Scene:
   """Loads the test views, or the camera path if `Config.render_path`.
 
-  A path is drawn through the training cameras, of which there are more.
+  The path is that of a file or through key frames if one is configured, else
+  the data set's own, else one drawn through the training cameras, of which
+  there are more.
   """
+  cfg = views.view(config, base.DataConfig)
   if not config.render_path:
-    return base.load_scene(views.view(config, base.DataConfig), 'test')
-  cfg = dataclasses.replace(
-    views.view(config, base.DataConfig), render_path=False
-  )
-  return paths.render_path_scene(
-    views.view(config, paths.RenderConfig), base.load_scene(cfg, 'train')
-  )
+    return base.load_scene(cfg, 'test')
+  cfg = dataclasses.replace(cfg, render_path=False)
+  render = views.view(config, paths.RenderConfig)
+  if (
+    paths.path_kind(render) not in ('file', 'spline')
+    and config.dataset_loader in base.CAMERA_PATHS.names()
+  ):
+    own = base.CAMERA_PATHS.get(config.dataset_loader)(cfg)
+    if own is not None:
+      return paths.render_path_scene(render, own, 'own')
+  return paths.render_path_scene(render, base.load_scene(cfg, 'train'))

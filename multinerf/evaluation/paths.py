@@ -14,10 +14,13 @@ from multinerf.cameras import paths as camera_paths
 from multinerf.data import base
 from multinerf.evaluation import export
 
-KINDS = ('auto', 'file', 'spline', 'spiral', 'orbit', 'ellipse')
+KINDS = ('auto', 'own', 'file', 'spline', 'spiral', 'orbit', 'ellipse')
 # Loaders whose world is that of an object on the ground, not centred on the
 # cameras: a path at height 0 would look at it from the floor.
 _OBJECT_LOADERS = ('blender', 'synthetic')
+# Loaders whose cameras face the scene from one side without being scaled as
+# forward-facing scenes are.
+_FACING_LOADERS = ('dtu',)
 # Forward-facing scenes are scaled so that the nearest bound is 1 / 0.75
 # (behaviour of the LLFF loader); they do not keep the far one. It is weighted
 # so little that any far value gives about the same focus.
@@ -60,14 +63,14 @@ def path_kind(cfg: RenderConfig) -> str:
   """Returns which path 'auto' stands for.
 
   A file if one is given, else a spline if key frames are, else what suits the
-  scene: a spiral before forward-facing ones, an orbit at the cameras' mean
-  height around objects, an ellipse at height 0 in centred scenes.
+  scene: a spiral before those seen from one side, an orbit at the cameras'
+  mean height around objects, an ellipse at height 0 in centred scenes.
   """
   if cfg.render_path_file is not None:
     return 'file'
   if cfg.render_spline_keyframes is not None:
     return 'spline'
-  if cfg.forward_facing:
+  if cfg.forward_facing or cfg.dataset_loader in _FACING_LOADERS:
     return 'spiral'
   return 'orbit' if cfg.dataset_loader in _OBJECT_LOADERS else 'ellipse'
 
@@ -85,7 +88,7 @@ def render_path_cameras(
   Args:
     cfg: Which path, how many frames, which lens.
     scene: Either split; key frames are looked up in its image names.
-    kind: One of `KINDS`.
+    kind: One of `KINDS`; 'own': the scene's cameras are the path.
 
   Returns:
     One camera per frame.
@@ -147,6 +150,8 @@ def _path_poses(
   """Camera-to-world poses of the path, float64."""
   poses = np.asarray(scene.cameras.camtoworlds, np.float64)
   frames = cfg.render_path_frames
+  if kind == 'own':
+    return poses
   if kind == 'file':
     if cfg.render_path_file is None:
       raise errors.ConfigError('Config.render_path_file is not set.')

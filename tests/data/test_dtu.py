@@ -7,8 +7,9 @@ import pytest
 import scene_writers
 
 from multinerf import errors
+from multinerf.app import cli
 from multinerf.cameras import projection
-from multinerf.config import gin_setup, views
+from multinerf.config import gin_setup, schema, views
 from multinerf.data import base, dtu, images
 
 POINTS = np.random.default_rng(0).uniform(-0.4, 0.4, (20, 3))
@@ -143,6 +144,23 @@ def test_calibration_may_lie_in_the_scan(scan):
 def test_all_cameras_are_there_to_draw_a_path_through(scan):
   scene = load(scan, render_path=True)
   assert scene.images is None and len(scene) == 9
+
+
+def test_videos_stay_before_the_scene_as_its_cameras_do(scan):
+  config = schema.Config(
+    dataset_loader='dtu',
+    data_dir=str(scan),
+    near=0.5,
+    far=5.0,
+    render_path=True,
+    render_path_frames=8,
+  )
+  path = cli.load_test_scene(config).cameras.camtoworlds
+  cameras = load(scan).cameras.camtoworlds
+  assert len(path) == 8
+  assert (path[:, :, 2] @ cameras[:, :, 2].mean(0) > 0.7).all()
+  assert (path[:, :, 1] @ cameras[:, :, 1].mean(0) > 0.7).all()
+  assert np.abs(path[:, :, 3]).max() < 1.5
 
 
 FAULTS = {

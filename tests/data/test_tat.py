@@ -7,7 +7,9 @@ import pytest
 import scene_writers
 
 from multinerf import errors
+from multinerf.app import cli
 from multinerf.cameras import projection
+from multinerf.config import schema
 from multinerf.data import base, images
 
 # Points that all cameras of the writers see.
@@ -126,6 +128,32 @@ def test_nerfpp_camera_path_has_poses_intrinsics_and_no_images(nerfpp):
     )
   (folder / 'camera_path').rename(folder / 'elsewhere')
   assert base.CAMERA_PATHS.get('tat_nerfpp')(cfg) is None
+
+
+@pytest.mark.parametrize('own', [True, False])
+def test_nerfpp_videos_follow_the_camera_path_if_there_is_one(nerfpp, own):
+  folder, projections = nerfpp
+  if not own:
+    (folder / 'camera_path').rename(folder / 'elsewhere')
+  config = schema.Config(
+    dataset_loader='tat_nerfpp',
+    data_dir=str(folder),
+    near=0.1,
+    far=1e6,
+    render_path=True,
+    render_path_frames=7,
+    render_resolution=(32, 32),
+  )
+  scene = cli.load_test_scene(config)
+  assert scene.images is None
+  assert scene.image_names[0] == 'frame_000'
+  assert len(scene) == (3 if own else 7)
+  assert list(scene.cameras.widths) == [32] * len(scene)
+  if own:
+    # A new resolution keeps the focal length: 8 more pixels on each side.
+    np.testing.assert_allclose(
+      seen(scene, 2), twin(projections['camera_path'][2]) + 8, **TOLERANCE
+    )
 
 
 def write(path, text):
