@@ -84,3 +84,17 @@ def assert_uniform(positions, valid):
   # Seeds are fixed: a failure is a change of behaviour, not bad luck. The
   # limit rejects 1 in 1000 uniform samplers.
   assert stats.chisquare(list(counts.values())).pvalue > 1e-3
+
+
+def assert_uniform_per_image(positions, valid):
+  """The same for batches [steps, patches, 3] of one image each."""
+  image_of_step = positions[:, 0, 0]
+  images, share = np.unique([i for i, _, _ in valid], return_counts=True)
+  counts = [np.count_nonzero(image_of_step == i) for i in images]
+  assert sum(counts) == len(positions)
+  expected = share / share.sum() * len(positions)
+  assert stats.chisquare(counts, expected).pvalue > 1e-3
+  for i in images:
+    within = [position for position in valid if position[0] == i]
+    if len(within) > 1:
+      assert_uniform(positions[image_of_step == i], within)
