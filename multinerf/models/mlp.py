@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Array, Float, Key
 
 from multinerf import types
-from multinerf.models import encodings, keys
+from multinerf.models import encodings, glo, keys
 from multinerf.ops import color, coord, directional
 
 Activation = Callable[[Any], Any]
@@ -65,6 +65,12 @@ class MLP(nn.Module):
     warp_fn: Maps space before encoding, e.g. coord.contract; None: identity.
     basis_shape: Polyhedron whose vertices are the projection directions.
     basis_subdivisions: Its tesselation; ('octahedron', 1) is the three axes.
+    glo_mode: What an appearance code does: 'concatenate' joins the inputs of
+      the view-dependent stage, 'affine' scales and shifts the bottleneck.
+    glo_mlp_arch: Widths of layers that the code goes through before.
+    glo_mlp_act: Activation after each of them.
+    glo_premultiplier: Factor on the code before them. These four are
+      camp_zipnerf's; their defaults are MultiNeRF's behaviour.
     encoder: Module (means, covs) -> features that replaces the integrated
       positional encoding, e.g. @HashEncoding(). Not in MultiNeRF.
     compute_dtype: 'float32', or 'bfloat16' for the dense layers' arithmetic;
@@ -106,6 +112,10 @@ class MLP(nn.Module):
   warp_fn: Callable[..., Any] | None = None
   basis_shape: str = 'icosahedron'
   basis_subdivisions: int = 2
+  glo_mode: str = 'concatenate'
+  glo_mlp_arch: tuple[int, ...] = ()
+  glo_mlp_act: Activation = nn.silu
+  glo_premultiplier: float = 1.0
   encoder: nn.Module | None = None
   compute_dtype: str = 'float32'
 
@@ -245,10 +255,19 @@ class MLP(nn.Module):
     """Concatenates what the view-dependent stage reads, per sample."""
     batch = features.shape[:-1]  # rays and samples
     parts = []
+    if glo_vec is not None:
+      glo.check(self.glo_mode, self.bottleneck_width)
+      glo_vec = glo.transform(
+        self.glo_premultiplier * glo_vec, self.glo_mlp_arch, self.glo_mlp_act
+      )
+    is_affine = glo_vec is not None and self.glo_mode == 'affine'
     if self.bottleneck_width > 0:
       bottleneck = self._dense(self.bottleneck_width, features)
       noise_keys = keys.fold(ray_keys, _BOTTLENECK_NOISE)
-      parts.append(keys.perturb(noise_keys, bottleneck, self.bottleneck_noise))
+      bottleneck = keys.perturb(noise_keys, bottleneck, self.bottleneck_noise)
+      if is_affine:
+        bottleneck = glo.affine(glo_vec, bottleneck, len(self.glo_mlp_arch))
+      parts.append(bottleneck)
 
     per_sample = jnp.broadcast_to(viewdirs[..., None, :], (*batch, 3))
     if self.use_reflections:
@@ -264,9 +283,9 @@ class MLP(nn.Module):
 
     if self.use_n_dot_v:
       parts.append(jnp.sum(normals * per_sample, axis=-1, keepdims=True))
-    if glo_vec is not None:
-      glo = jnp.broadcast_to(glo_vec[..., None, :], (*batch, glo_vec.shape[-1]))
-      parts.append(glo)
+    if glo_vec is not None and not is_affine:
+      shape = (*batch, glo_vec.shape[-1])
+      parts.append(jnp.broadcast_to(glo_vec[..., None, :], shape))
     dtype = jnp.dtype(self.compute_dtype)
     return jnp.concatenate([p.astype(dtype) for p in parts], axis=-1)
 
