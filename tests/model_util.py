@@ -145,12 +145,13 @@ def training(
 ) -> Training:
   """A tiny training, 20 steps long."""
   net = model() if net is None else net
+  loss = losses.LossConfig() if loss is None else loss
   cfg = optim.OptimConfig(lr_init=0.01, max_steps=20, lr_delay_steps=0)
   optimizer = optim.make_optimizer(cfg)
   fn = step.make_train_step(
     net,
     optimizer,
-    losses.LossConfig() if loss is None else loss,
+    loss,
     cfg,
     step.StepConfig(randomized=randomized, max_steps=20),
   )
@@ -163,7 +164,7 @@ def training(
   mapped = jax.pmap(
     counted, axis_name=parallel.AXIS, devices=jax.devices()[:num_devices]
   )
-  first = jax.device_get(state.create(net, optimizer, rays(2), seed))
+  first = jax.device_get(state.create(net, optimizer, rays(2), seed, loss))
   return Training(mapped, num_devices, traces, first)
 
 
