@@ -148,11 +148,14 @@ class RawDisplay:
     exposure: Camera-linear level that is shown as white.
     exposure_levels: The same by percentile of the first image, for pictures
       at several brightnesses.
+    shutter_times: Seconds, longest first: what `exposure_idx` of the cameras
+      counts.
   """
 
   cam2rgb: Float[np.ndarray, '3 3']
   exposure: float
   exposure_levels: Mapping[int, float] = dataclasses.field(default_factory=dict)
+  shutter_times: tuple[float, ...] = ()
 
 
 def _identity() -> np.ndarray:

@@ -65,31 +65,32 @@ def bilinear_demosaic(
 
 
 def demosaic_at(
-  neighbours: Float[np.ndarray, '*batch 3 3'],
+  here: Float[np.ndarray, '*batch'],
+  beside: Float[np.ndarray, '*batch'],
+  above: Float[np.ndarray, '*batch'],
+  diagonal: Float[np.ndarray, '*batch'],
   x: Int[np.ndarray, '*batch'],
   y: Int[np.ndarray, '*batch'],
 ) -> Float[np.ndarray, '*batch 3']:
   """`bilinear_demosaic` at single pixels.
 
   Args:
-    neighbours: The mosaic around each pixel: row y - 1 first, column x - 1
-      first; beyond an edge, from the opposite one.
+    here: The mosaic at each pixel.
+    beside: Mean of the pixels left and right of it. Here and below, beyond an
+      edge counts what is at the opposite one.
+    above: Mean of the pixels above and below it.
+    diagonal: Mean of the four pixels diagonally next to it.
     x, y: Which pixels these are; only their parities matter.
   """
-  here, around = np.array([0, 1, 0]), np.array([0.5, 0, 0.5])
-  kernels = np.stack([here, around]).astype(neighbours.dtype)  # by parity
-
-  def blend(odd_y, odd_x):
-    rows = (neighbours * kernels[odd_y][..., :, None]).sum(-2)
-    return (rows * kernels[odd_x]).sum(-1)
-
-  odd_x, odd_y = x % 2, y % 2
-  n = neighbours
-  cross = n[..., 0, 1] + n[..., 2, 1] + n[..., 1, 0] + n[..., 1, 2]
-  green = np.where(odd_x != odd_y, n[..., 1, 1], 0.25 * cross)
-  return np.stack(
-    [blend(odd_y, odd_x), green, blend(1 - odd_y, 1 - odd_x)], axis=-1
+  odd_x, odd_y = x % 2 == 1, y % 2 == 1
+  red = np.where(
+    odd_y, np.where(odd_x, diagonal, above), np.where(odd_x, beside, here)
   )
+  blue = np.where(
+    odd_y, np.where(odd_x, here, beside), np.where(odd_x, above, diagonal)
+  )
+  green = np.where(odd_x != odd_y, here, 0.5 * (beside + above))
+  return np.stack([red, green, blue], axis=-1)
 
 
 def camera_to_rgb(

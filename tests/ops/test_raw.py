@@ -95,9 +95,18 @@ def test_demosaicking_is_exact_for_colours_that_change_linearly():
 def test_demosaicking_single_pixels_equals_demosaicking_the_image():
   bayer = random_mosaic(shape=(6, 4))
   y, x = np.indices(bayer.shape)
-  rows = np.stack([y - 1, y, y + 1], -1)[..., :, None] % 6
-  columns = np.stack([x - 1, x, x + 1], -1)[..., None, :] % 4
-  out = raw.demosaic_at(bayer[rows, columns], x, y)
+
+  def shifted(dy, dx):
+    return bayer[(y + dy) % 6, (x + dx) % 4]
+
+  out = raw.demosaic_at(
+    bayer,
+    0.5 * (shifted(0, -1) + shifted(0, 1)),
+    0.5 * (shifted(-1, 0) + shifted(1, 0)),
+    0.25 * sum(shifted(dy, dx) for dy in (-1, 1) for dx in (-1, 1)),
+    x,
+    y,
+  )
   np.testing.assert_allclose(out, raw.bilinear_demosaic(bayer, np), rtol=1e-12)
 
 
