@@ -70,6 +70,7 @@ setuptools.setup(
       'multinerf-eval = multinerf.app.eval:main',
       'multinerf-render = multinerf.app.render:main',
       'multinerf-check = multinerf.app.check:main',
+      'multinerf-table = multinerf.app.table:main',
     ],
   },
   zip_safe=False,
