@@ -1,7 +1,14 @@
 """L3: data losses and regularisers, each a plug-in by name."""
 
 # Imported for their registrations.
-from multinerf.losses import geometric, photometric, robustnerf, weight_decay
+from multinerf.losses import (
+  depth,
+  geometric,
+  normals,
+  photometric,
+  robustnerf,
+  weight_decay,
+)
 from multinerf.losses.base import (
   DATA_LOSSES,
   REGULARIZERS,
@@ -10,18 +17,26 @@ from multinerf.losses.base import (
   StatefulDataLoss,
   active_regularizers,
   init_data_loss_state,
+  normalize_weights,
   register_regularizer,
 )
+from multinerf.losses.depth import DEPTH_LOSSES
+from multinerf.losses.normals import NORMAL_LOSSES
 
 __all__ = [
   'DATA_LOSSES',
+  'DEPTH_LOSSES',
   'REGULARIZERS',
   'LossConfig',
   'LossInputs',
+  'NORMAL_LOSSES',
   'StatefulDataLoss',
   'active_regularizers',
+  'depth',
   'geometric',
   'init_data_loss_state',
+  'normalize_weights',
+  'normals',
   'photometric',
   'register_regularizer',
   'robustnerf',

@@ -15,9 +15,10 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol, runtime_checkable
 
 import flax.struct
+import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from multinerf import registry, types
+from multinerf import parallel, registry, types
 
 
 @dataclasses.dataclass(frozen=True)
@@ -172,3 +173,16 @@ def active_regularizers(
     if term.is_active(cfg):
       active[name] = lambda inputs, fn=term.fn: fn(inputs, cfg)
   return active
+
+
+def normalize_weights(
+  weights: Float[Array, '*batch'],
+) -> Float[Array, '*batch']:
+  """Scales weights >= 0 to a mean of 1 over all devices.
+
+  A plain mean of `weights * loss` is then the weighted mean of the whole batch,
+  however it is spread. Without any weight in the batch, all stay 0. Only inside
+  `parallel.pmap_step`.
+  """
+  mean = parallel.pmean(jnp.mean(weights))
+  return weights / jnp.maximum(mean, jnp.finfo(weights.dtype).tiny)

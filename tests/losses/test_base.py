@@ -18,8 +18,10 @@ def own_table(monkeypatch):
 def test_all_published_losses_are_registered():
   assert losses.DATA_LOSSES.names() == ('charb', 'mse', 'rawnerf', 'robustnerf')
   assert losses.REGULARIZERS.names() == (
+    'depth',
     'distortion',
     'interlevel',
+    'normal',
     'orientation',
     'predicted_normals',
     'weight',
@@ -44,6 +46,8 @@ def test_all_published_losses_are_registered():
       {'predicted_normal_coarse_loss_mult': 0.1},
       {'interlevel', 'distortion', 'predicted_normals'},
     ),
+    ({'depth_loss_mult': 0.1}, {'interlevel', 'distortion', 'depth'}),
+    ({'normal_loss_mult': 0.1}, {'interlevel', 'distortion', 'normal'}),
     (
       {'weight_decay_mults': {'NerfMLP_0': 0.1}},
       {'interlevel', 'distortion', 'weight'},
