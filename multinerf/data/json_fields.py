@@ -15,7 +15,8 @@ from jaxtyping import Float
 from multinerf import errors
 
 _MAX_BYTES = 2**28
-_MAX_NAME = 200  # characters; file systems end at 255
+_MAX_NAME = 200  # bytes; file systems end at 255
+_MAX_PATH = 2000  # bytes; Linux ends at 4095
 
 
 def read(path: pathlib.Path, *, hint: str) -> dict[str, Any]:
@@ -146,13 +147,17 @@ def path_below(folder: pathlib.Path, name: str, where: Any) -> pathlib.Path:
   Windows separators are understood. `..` and absolute names are allowed.
 
   Raises:
-    DataError: It is empty, ends in dots, or is too long.
+    DataError: It is empty, ends in dots, is too long, or cannot be encoded.
   """
   parts = name.replace('\\', '/').split('/')
+  # Lone surrogates, which JSON can hold, become '?'.
+  lengths = [len(p.encode('utf-8', 'replace')) for p in parts]
   if (
     '\0' in name
     or not parts[-1].strip('. ')
-    or len(max(parts, key=len)) > _MAX_NAME
+    or max(lengths) > _MAX_NAME
+    or sum(lengths) > _MAX_PATH
+    or name.encode('utf-8', 'replace').decode() != name
   ):
     raise errors.DataError(f'{where}: {name[:80]!r} is no file path.')
   return folder.joinpath('/'.join(parts))
