@@ -10,3 +10,4 @@ from multinerf.data import multicam as _multicam  # noqa: F401
 from multinerf.data import synthetic as _synthetic  # noqa: F401
 from multinerf.data import tat_fvs as _tat_fvs  # noqa: F401
 from multinerf.data import tat_nerfpp as _tat_nerfpp  # noqa: F401
+from multinerf.data import transforms as _transforms  # noqa: F401
