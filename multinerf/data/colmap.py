@@ -125,7 +125,7 @@ def to_photographs(
 
   Raises:
     DataError: No image is registered, or a camera that is used cannot be
-      represented, or perspective and fisheye cameras are mixed.
+      represented, or perspective, fisheye and panoramic ones are mixed.
   """
   if not model.images:
     raise errors.DataError(f'{model.folder} has no registered images.')
@@ -137,8 +137,9 @@ def to_photographs(
   kinds = {v.camtype for v in lenses.values()}
   if len(kinds) > 1:
     raise errors.DataError(
-      f'{model.folder} mixes perspective and fisheye cameras; undistort the '
-      'images (colmap image_undistorter) or make two scenes.'
+      f'{model.folder} mixes {" and ".join(sorted(k.value for k in kinds))} '
+      'cameras; undistort the images (colmap image_undistorter) or make two '
+      'scenes.'
     )
   per_image = [lenses[i.camera_id] for i in model.images]
   names = sorted({k for v in lenses.values() for k in v.distortion})

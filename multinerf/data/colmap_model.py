@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 
 from multinerf import errors
-from multinerf.cameras import camera
+from multinerf.cameras import camera, projection
 
 MAX_SIDE = 2**20  # pixels; a camera larger than this is damage
 
@@ -45,7 +45,7 @@ MODEL_IDS = {name: number for number, (name, _) in MODELS.items()}
 # Models that our lens has no formula for, whatever their parameters.
 _UNREPRESENTABLE = (
   *('FOV', 'RAD_TAN_THIN_PRISM_FISHEYE', 'SIMPLE_DIVISION', 'DIVISION'),
-  *('EUCM', 'EQUIRECTANGULAR'),
+  'EUCM',
 )
 # The same unless they are 0: denominators, thin prisms.
 _MUST_BE_ZERO = ('d1', 'd2', 'd3', 's1', 's2')
@@ -146,6 +146,9 @@ def intrinsics(cam: ColmapCamera, where: str) -> Intrinsics:
       + '; undistort the images (colmap image_undistorter) or reconstruct '
       'with OPENCV or OPENCV_FISHEYE.'
     )
+  if cam.model == 'EQUIRECTANGULAR':
+    pixtocam = projection.get_pano_pixtocam(cam.width, cam.height)
+    return Intrinsics(pixtocam, {}, camera.ProjectionType.PANORAMIC)
   fx, fy = (params.pop(k, params.get('f', 0.0)) for k in ('fx', 'fy'))
   params.pop('f', None)
   cx, cy = params.pop('cx'), params.pop('cy')
