@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from multinerf import losses
+from multinerf import losses, parallel
 from multinerf.config import schema
 from multinerf.data import base, images
 from multinerf.training import schedules
@@ -75,6 +75,20 @@ def test_the_example_losses_are_chosen_by_name_and_by_predicate(plugins):
   value = losses.DATA_LOSSES.get('huber')(jnp.full(3, 0.1), jnp.zeros(3), cfg)
   np.testing.assert_allclose(value, 0.05, rtol=1e-5)  # float32 rounding
   assert 'opacity' in losses.active_regularizers(cfg)
+
+
+def test_the_example_loss_with_a_memory_is_recognised_as_one(plugins):
+  cfg = losses.LossConfig(data_loss_type='relative')
+  assert losses.init_data_loss_state(cfg) == {'scale': 1.0}
+  fn = jax.pmap(
+    lambda p, t, s: losses.DATA_LOSSES.get('relative')(p, t, cfg, s),
+    axis_name=parallel.AXIS,
+  )
+  pred = jnp.full((8, 2, 3), 0.5) * jnp.arange(8)[:, None, None]
+  loss, state, _ = fn(pred, 0 * pred, {'scale': jnp.full(8, 2.0)})
+  np.testing.assert_allclose(loss, pred**2 / 2)
+  want = np.full(8, 1.8 + 0.1 * np.mean(pred**2))
+  np.testing.assert_allclose(state['scale'], want, rtol=1e-6)
 
 
 def test_the_example_schedule_is_chosen_by_name(plugins):
