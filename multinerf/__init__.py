@@ -22,13 +22,21 @@ from multinerf.errors import (
   MultinerfError,
   TrainingDivergedError,
 )
-from multinerf.losses import DATA_LOSSES, REGULARIZERS, register_regularizer
+from multinerf.losses import (
+  DATA_LOSSES,
+  DEPTH_LOSSES,
+  NORMAL_LOSSES,
+  REGULARIZERS,
+  register_regularizer,
+)
 from multinerf.models import HashEncoding, Model, NerfMLP, PropMLP
 from multinerf.training.schedules import SCHEDULES
 from multinerf.types import Batch, Pixels, Rays, Rendering
 
 __all__ = [
   'DATA_LOSSES',
+  'DEPTH_LOSSES',
+  'NORMAL_LOSSES',
   'REGULARIZERS',
   'SCENES',
   'SCHEDULES',
