@@ -2,13 +2,13 @@
 
 Most tests photograph the embedded scene, write a file that describes the
 photographs in one of the formats' ways, and check that the loaded cameras see
-the loaded images (`capture_util`).
+the loaded images (`shot_util`).
 """
 
 import json
 import math
 
-import capture_util
+import shot_util
 import numpy as np
 import pytest
 from PIL import Image
@@ -36,7 +36,7 @@ def write_capture(folder, shots, shared, per_frame=None, suffix='.png'):
   """Writes photographs and transforms.json; returns what it holds."""
   frames = []
   for i, shot in enumerate(shots):
-    capture_util.write(folder / 'images' / f'{i:04d}.png', shot)
+    shot_util.write(folder / 'images' / f'{i:04d}.png', shot)
     own = per_frame(i, shot) if per_frame else {}
     frames.append(
       {
@@ -55,8 +55,8 @@ def write_meta(folder, meta):
 
 
 def shots(num=5, **changes):
-  found = capture_util.look_at_scene(num)
-  return [capture_util.Shot(pose, **changes) for pose in found]
+  found = shot_util.look_at_scene(num)
+  return [shot_util.Shot(pose, **changes) for pose in found]
 
 
 def load(folder, split='train', **options):
@@ -75,7 +75,7 @@ def test_shared_intrinsics_see_what_was_photographed(tmp_path, lens, normalize):
   scene = load(tmp_path, normalize_poses=normalize)
   assert scene.image_names == tuple(f'{i:04d}.png' for i in range(1, 5))
   assert (scene.cameras.distortion is None) == (not lens)
-  capture_util.assert_images_are_what_cameras_see(scene)
+  shot_util.assert_images_are_what_cameras_see(scene)
 
 
 def test_every_frame_may_have_its_own_size_and_lens(tmp_path):
@@ -91,14 +91,14 @@ def test_every_frame_may_have_its_own_size_and_lens(tmp_path):
     }
 
   pictures = [
-    capture_util.Shot(
+    shot_util.Shot(
       pose,
       size=(18 + 2 * i, 16 - i),
       focal=(20.0 + i, 22.0 - i),
       center=(9.0 + i, 7.0),
       distortion={'k1': 0.02 * i, 'k3': -0.01 * i} if i else None,
     )
-    for i, pose in enumerate(capture_util.look_at_scene(4))
+    for i, pose in enumerate(shot_util.look_at_scene(4))
   ]
   write_capture(tmp_path, pictures, {}, own)
   scene = load(tmp_path)
@@ -106,7 +106,7 @@ def test_every_frame_may_have_its_own_size_and_lens(tmp_path):
   np.testing.assert_allclose(
     scene.cameras.distortion['k3'], [-0.01, -0.02, -0.03]
   )
-  capture_util.assert_images_are_what_cameras_see(scene)
+  shot_util.assert_images_are_what_cameras_see(scene)
 
 
 def test_a_frame_overrules_the_file_and_gaps_are_filled_from_it(tmp_path):
@@ -162,7 +162,7 @@ def test_fisheye_lenses_in_the_words_of_either_format(tmp_path, said):
   write_capture(tmp_path, fisheye, shared)
   scene = load(tmp_path)
   assert scene.cameras.camtype is camera.ProjectionType.FISHEYE
-  capture_util.assert_images_are_what_cameras_see(scene)
+  shot_util.assert_images_are_what_cameras_see(scene)
 
 
 def test_distortion_params_of_nerfstudio_are_k1_to_k4_then_p1_p2(tmp_path):
@@ -174,7 +174,7 @@ def test_distortion_params_of_nerfstudio_are_k1_to_k4_then_p1_p2(tmp_path):
     SHARED,
     lambda i, shot: {'distortion_params': values},
   )
-  capture_util.assert_images_are_what_cameras_see(load(tmp_path))
+  shot_util.assert_images_are_what_cameras_see(load(tmp_path))
 
 
 def test_equirectangular_images_are_panoramas(tmp_path):
@@ -184,7 +184,7 @@ def test_equirectangular_images_are_panoramas(tmp_path):
   scene = load(tmp_path)
   assert scene.cameras.camtype is camera.ProjectionType.PANORAMIC
   for i in range(2):
-    rgb, t = capture_util.reseen(scene, i)
+    rgb, t = shot_util.reseen(scene, i)
     np.testing.assert_allclose(
       scene.images.image(i) / 255, rgb, atol=0.5 / 255 + 1e-3
     )
@@ -224,7 +224,7 @@ def test_missing_frames_are_left_out_and_said_once(tmp_path):
   )
   assert train.notes == test.notes == (note,)
   assert len(train) + len(test) == 7
-  capture_util.assert_images_are_what_cameras_see(train)
+  shot_util.assert_images_are_what_cameras_see(train)
 
 
 def test_splits_of_nerfstudio_are_honoured(tmp_path):
@@ -282,7 +282,7 @@ def test_poses_are_taken_back_to_the_frame_of_the_capture(tmp_path):
     scene.cameras.camtoworlds[0], pictures[1].pose, atol=1e-6
   )
   np.testing.assert_array_equal(scene.world_transform, np.eye(4))
-  capture_util.assert_images_are_what_cameras_see(load(tmp_path))
+  shot_util.assert_images_are_what_cameras_see(load(tmp_path))
 
 
 def half_mask(i, kept, size=(20, 16)):
@@ -345,7 +345,7 @@ def test_depth_images_become_ray_parameters(tmp_path, kind):
   if kind == 'instant-ngp':
     meta['integer_depth_scale'] = step
   for i, (frame, shot) in enumerate(zip(meta['frames'], pictures, strict=True)):
-    _, depth = capture_util.photograph(shot)  # t of a pinhole is depth
+    _, depth = shot_util.photograph(shot)  # t of a pinhole is depth
     depth[~np.isfinite(depth)] = 0
     if kind == 'npy':
       np.save(tmp_path / f'd{i}.npy', depth)
@@ -359,7 +359,7 @@ def test_depth_images_become_ray_parameters(tmp_path, kind):
   scene = load(tmp_path, depth_loss_mult=1.0)
   scale = np.cbrt(np.linalg.det(scene.world_transform[:3, :3]))
   for k in range(2):
-    _, t = capture_util.photograph(pictures[k + 1])
+    _, t = shot_util.photograph(pictures[k + 1])
     known = np.isfinite(t)
     depths = scene.depths.image(k)
     np.testing.assert_array_equal(depths[..., 1] > 0, known)
