@@ -13,6 +13,7 @@ from multinerf.config import gin_setup, schema, views
 from multinerf.config import help as config_help
 from multinerf.data import base
 from multinerf.evaluation import paths
+from multinerf.training import console
 
 Program = Callable[[gin_setup.Setup], object]
 
@@ -125,6 +126,13 @@ def run_folder(setup: gin_setup.Setup) -> str:
     return config.checkpoint_dir
   scene = os.path.basename(os.path.normpath(config.data_dir or ''))
   return os.path.join('runs', scene.strip('.') or config.dataset_loader)
+
+
+def show_notes(shown: console.Console, *scenes: base.Scene | None) -> None:
+  """Prints what loaders had to say about the data, each remark once."""
+  notes = [note for scene in scenes if scene for note in scene.notes]
+  for note in dict.fromkeys(notes):
+    shown.line(f'note: {note}')
 
 
 def load_test_scene(config: schema.Config) -> base.Scene:

@@ -42,6 +42,7 @@ def run(setup: gin_setup.Setup) -> None:
   if config.eval_only_once:  # before the data, which may take long to load
     require_checkpoint(folder)
   scene = cli.load_test_scene(config)
+  cli.show_notes(shown, scene)
   if config.eval_only_once:
     evaluate(setup, scene, folder, shown)
     return

@@ -38,6 +38,7 @@ def run(setup: gin_setup.Setup) -> frames.FramesReport:
   eval_lib.require_checkpoint(folder)
   shown = console.Console(enabled=parallel.is_lead())
   scene = cli.load_test_scene(config)
+  cli.show_notes(shown, scene)
   trained = field_lib.TrainedField(
     setup.build_model(), config, scene.cameras, folder, warn=shown.warn
   )

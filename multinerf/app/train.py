@@ -65,6 +65,7 @@ def run(setup: gin_setup.Setup) -> None:
     )
     shown.line(console.format_num_params(trainer.num_params))
     shown.line(f'Run folder: {folder}')
+    cli.show_notes(shown, scene, test_scene)
     for finding in inspection.inspect(scene, test_scene):
       if finding.severity == 'warning':
         shown.warn(finding.text)

@@ -1,9 +1,11 @@
 """Flags, --help and exit status."""
 
 import dataclasses
+import json
 import subprocess
 import sys
 
+import shot_util
 import jax
 import pytest
 import run_util
@@ -12,6 +14,8 @@ from multinerf import errors
 from multinerf.app import cli, quickstart, render, train
 from multinerf.app import eval as eval_lib
 from multinerf.config import schema
+from multinerf.data import base
+from multinerf.training import console
 
 PROGRAMS = {'train': train.main, 'eval': eval_lib.main, 'render': render.main}
 
@@ -200,6 +204,26 @@ def test_a_camera_path_is_drawn_through_the_training_cameras(load, tmp_path):
   (data / 'transforms_test.json').unlink()  # not even looked at
   again = cli.load_test_scene(config)
   assert (again.cameras.camtoworlds == path.cameras.camtoworlds).all()
+
+
+def test_remarks_of_both_splits_are_printed_once_each(tmp_path, capsys):
+  """Frames without an image concern both, and are told of once."""
+  frames = []
+  for i, pose in enumerate(shot_util.look_at_scene(4)):
+    shot = shot_util.Shot(pose)
+    shot_util.write(tmp_path / f'{i}.png', shot)
+    matrix = [*pose.tolist(), [0, 0, 0, 1]]
+    frames.append({'file_path': f'{i}.png', 'transform_matrix': matrix})
+  (tmp_path / '2.png').unlink()
+  meta = {'fl_x': shot.focal[0], 'frames': frames}
+  (tmp_path / 'transforms.json').write_text(json.dumps(meta))
+  cfg = base.DataConfig('transforms', str(tmp_path), near=0.1)
+  scenes = [base.load_scene(cfg, split) for split in base.SPLITS]
+  cli.show_notes(console.Console(), *scenes, None)
+  assert capsys.readouterr().out == (
+    'note: 1 of 4 frames of transforms.json have no image and were left out: '
+    '2.png.\n'
+  )
 
 
 def test_quickstart_stops_at_the_first_error(capsys, tmp_path):
