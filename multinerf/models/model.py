@@ -222,8 +222,13 @@ class Model(nn.Module):
     return jnp.zeros_like(codes) if zero_glo else codes
 
   def _exposure_gain(self, rays):
-    """Factor [..., 3] or [..., 1] on colours, or None (RawNeRF)."""
-    gain = rays.exposure_values
+    """Factor [..., 3] or [..., 1] on colours, or None (RawNeRF).
+
+    Only where exposures are numbered, as those of raw images are: developed
+    photographs have exposures too, but their brightness does not follow them.
+    """
+    idx = rays.exposure_idx
+    gain = None if idx is None else rays.exposure_values
     if self.learned_exposure_scaling:
       offsets = nn.Embed(
         self.num_glo_embeddings,
@@ -231,7 +236,6 @@ class Model(nn.Module):
         embedding_init=nn.initializers.zeros_init(),
         name='exposure_scaling_offsets',
       )
-      idx = rays.exposure_idx
       if idx is None and self.is_initializing():
         idx = jnp.zeros_like(rays.cam_idx)  # the parameters always exist
       if idx is not None:
