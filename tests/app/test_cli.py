@@ -5,10 +5,10 @@ import json
 import subprocess
 import sys
 
-import shot_util
 import jax
 import pytest
 import run_util
+import shot_util
 
 from multinerf import errors
 from multinerf.app import cli, quickstart, render, train

@@ -8,9 +8,9 @@ the loaded images (`shot_util`).
 import json
 import math
 
-import shot_util
 import numpy as np
 import pytest
+import shot_util
 from PIL import Image
 
 from multinerf import errors
