@@ -24,7 +24,7 @@ AXIS = 'batch'
 T = TypeVar('T')
 
 
-def configure_cpu_devices(batch_size: int) -> int:
+def configure_cpu_devices(batch_size: int, patch_size: int = 1) -> int:
   """Makes one virtual CPU device per core, before JAX's backend starts.
 
   XLA's CPU backend runs scatter serially and element-wise loops with few
@@ -36,6 +36,7 @@ def configure_cpu_devices(batch_size: int) -> int:
 
   Args:
     batch_size: Global batch size that the devices will share.
+    patch_size: Side of the patches it consists of, which stay whole.
 
   Returns:
     The number of CPU devices asked for (0: left alone).
@@ -47,7 +48,8 @@ def configure_cpu_devices(batch_size: int) -> int:
   ):
     return 0
   cores = len(os.sched_getaffinity(0))
-  count = max(n for n in range(1, cores + 1) if batch_size % n == 0)
+  num_patches = batch_size // patch_size**2
+  count = max(n for n in range(1, cores + 1) if num_patches % n == 0)
   try:
     jax.config.update('jax_num_cpu_devices', count)
   except RuntimeError:  # JAX's word for: the backend is already running.
@@ -98,19 +100,25 @@ def device_description() -> str:
   return f'{jax.device_count()} x {jax.devices()[0].device_kind}'
 
 
-def check_divisible(batch_size: int) -> None:
+def check_divisible(batch_size: int, patch_size: int = 1) -> None:
   """Checks that a batch can be shared equally by all devices.
+
+  Args:
+    batch_size: Rays of all devices together.
+    patch_size: Side of the patches they come in, which stay whole.
 
   Raises:
     ConfigError: It cannot; names the nearest sizes that can.
   """
   count = jax.device_count()
-  if batch_size < count or batch_size % count:
-    lower = batch_size // count * count
-    fits = ' or '.join(str(n) for n in (lower, lower + count) if n > 0)
+  unit = count * patch_size**2
+  if batch_size < unit or batch_size % unit:
+    lower = batch_size // unit * unit
+    fits = ' or '.join(str(n) for n in (lower, lower + unit) if n > 0)
+    patches = f' in patches of {patch_size}x{patch_size}' * (patch_size > 1)
     raise errors.ConfigError(
-      f'Config.batch_size = {batch_size} is not divisible by the {count} '
-      f'devices; use {fits}, or another number of devices.'
+      f'Config.batch_size = {batch_size}{patches} is not divisible by the '
+      f'{count} devices; use {fits}, or another number of devices.'
     )
 
 

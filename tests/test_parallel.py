@@ -81,6 +81,14 @@ def test_indivisible_batch_sizes_name_the_nearest_that_fit(size, fits):
   assert fits in text
 
 
+def test_patches_stay_whole_on_their_devices():
+  parallel.check_divisible(8 * 16**2, 16)
+  with pytest.raises(errors.ConfigError) as e:
+    parallel.check_divisible(3 * 8 * 16**2 // 2, 16)
+  assert 'Config.batch_size = 3072 in patches of 16x16' in str(e.value)
+  assert 'use 2048 or 4096' in str(e.value)
+
+
 def test_pmean_is_the_mean_over_devices_on_every_device():
   step = parallel.pmap_step(parallel.pmean, donate_state=False)
   x = np.arange(8.0, dtype=np.float32)
@@ -134,6 +142,13 @@ def test_donated_argument_is_gone_and_others_are_not():
   b = parallel.replicate(np.ones(4, np.float32))
   parallel.wait(step(a, b))
   assert a.is_deleted() and not b.is_deleted()
+
+
+def test_all_gather_joins_the_shares_in_the_order_of_rays_on_every_device():
+  x = np.arange(48.0).reshape(8, 3, 2)
+  out = parallel.pmap_step(parallel.all_gather, donate_state=False)(x)
+  for copy in np.asarray(out):
+    np.testing.assert_array_equal(copy, x.reshape(24, 2))
 
 
 def test_devices_set_by_the_user_are_left_alone():

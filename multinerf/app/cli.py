@@ -115,8 +115,9 @@ def _apply_jax_flags() -> None:
 
 def prepare_devices(setup: gin_setup.Setup) -> None:
   """Settings that must precede the first use of a device."""
-  parallel.configure_cpu_devices(setup.config.batch_size)
-  parallel.enable_compilation_cache(setup.config.compilation_cache_dir)
+  config = setup.config
+  parallel.configure_cpu_devices(config.batch_size, config.patch_size)
+  parallel.enable_compilation_cache(config.compilation_cache_dir)
 
 
 def run_folder(setup: gin_setup.Setup) -> str:
@@ -139,13 +140,14 @@ def load_test_scene(config: schema.Config) -> base.Scene:
   """Loads the test views, or the camera path if `Config.render_path`.
 
   The path is that of a file or through key frames if one is configured, else
-  the data set's own, else one drawn through the training cameras, of which
-  there are more.
+  the data set's own, else one drawn through the cameras of both splits, or
+  where a loader gives only one through those of the training split.
   """
   cfg = views.view(config, base.DataConfig)
   if not config.render_path:
     return base.load_scene(cfg, 'test')
-  cfg = dataclasses.replace(cfg, render_path=False)
+  whole = config.dataset_loader in paths.CAPTURE_LOADERS
+  cfg = dataclasses.replace(cfg, render_path=whole)
   render = views.view(config, paths.RenderConfig)
   if (
     paths.path_kind(render) not in ('file', 'spline')

@@ -49,7 +49,7 @@ class Trainer:
     test_scene: base.Scene | None = None,
     manifest: Mapping[str, Any] | None = None,
   ):
-    parallel.check_divisible(config.batch_size)
+    parallel.check_divisible(config.batch_size, config.patch_size)
     if model is None:
       model = models.with_compute_dtype(models.Model(), config.compute_dtype)
     models.check_num_images(model, len(scene))
