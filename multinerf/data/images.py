@@ -20,7 +20,7 @@ from jaxtyping import Float, Float32, Num, UInt8
 from PIL import Image
 
 from multinerf import errors
-from multinerf.data import png16
+from multinerf.data import png16, tiff_rgb
 
 _FORMATS = ('PNG', 'JPEG', 'WEBP', 'BMP', 'TIFF')
 # What Pillow raises on hostile or damaged files (besides OSError).
@@ -158,27 +158,35 @@ def write_png(path: str | os.PathLike, image: Num[np.ndarray, 'h w *c']) -> int:
 def write_tiff(
   path: str | os.PathLike, image: Float[np.ndarray, 'h w *c']
 ) -> int:
-  """Writes one channel as a 32-bit float TIFF, atomically; keeps NaN and inf.
+  """Writes a TIFF of 32-bit floats, atomically; keeps NaN and inf.
 
   Args:
     path: The file to write or replace; missing folders are made.
-    image: [H, W] or [H, W, 1], any float.
+    image: [H, W] or [H, W, 1] for one channel, [H, W, 3] for RGB, which
+      Pillow and `read_tiff` do not read; any float.
 
   Returns:
     How many values are not finite.
 
   Raises:
-    ValueError: There is more than one channel.
+    ValueError: The shape is none of the above.
   """
+  if image.ndim == 3 and image.shape[2] == 3:
+    _replace_file(path, lambda f: f.write(tiff_rgb.encode(image)))
+    return count_nonfinite(image)
   if image.ndim == 3 and image.shape[2] != 1:
     raise ValueError(
-      f'Expected one channel, got an array of shape {image.shape}; write '
-      'one file per channel.'
+      f'Expected 1 or 3 channels, got an array of shape {image.shape}.'
     )
   plane = np.ascontiguousarray(image.reshape(image.shape[:2]), np.float32)
   picture = Image.fromarray(plane)
   _replace_file(path, lambda f: picture.save(f, format='TIFF'))
   return count_nonfinite(plane)
+
+
+def write_npy(path: str | os.PathLike, array: Num[np.ndarray, '...']) -> None:
+  """Writes an array as .npy, atomically; missing folders are made."""
+  _replace_file(path, lambda f: np.save(f, array))
 
 
 def _replace_file(path: str | os.PathLike, save: Callable[[Any], None]):
@@ -226,6 +234,8 @@ def _decode(img: Image.Image) -> np.ndarray:
   """Pixels of an opened Pillow image of any mode."""
   if img.mode == 'F':
     raise ValueError('it holds float pixels; PNG or JPEG colours are needed')
+  if img.mode in ('CMYK', 'LAB'):  # without a profile RGB is a guess
+    raise ValueError(f'its colours are {img.mode}; convert it to RGB')
   if img.mode.startswith('I'):
     values = np.array(img)
     if values.min() < 0 or values.max() > 65535:

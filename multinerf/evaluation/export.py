@@ -18,12 +18,13 @@ import numpy as np
 from jaxtyping import Float
 
 from multinerf import errors, parallel, types
+from multinerf.cameras import poses
 from multinerf.data import images
 from multinerf.evaluation import results
 
 # Tag in file names -> how it is stored.
 _PNG_TAGS = ('color', 'color_cc', 'normals', 'normals_pred')
-_TIFF_TAGS = ('distance_mean', 'distance_median', 'acc')
+_TIFF_TAGS = ('color_raw', 'distance_mean', 'distance_median', 'acc')
 
 
 def num_digits(num_frames: int) -> int:
@@ -48,11 +49,13 @@ def frame_path(
 def frame_images(
   rendering: types.Rendering,
   color_cc: Float[np.ndarray, 'h w 3'] | None = None,
+  color_raw: Float[np.ndarray, 'h w 3'] | None = None,
 ) -> dict[str, np.ndarray]:
   """Returns what is stored of a rendering, by tag, as far as it exists."""
   out = {
     'color': rendering.rgb,
     'color_cc': color_cc,
+    'color_raw': color_raw,
     'distance_mean': rendering.distance_mean,
     'distance_median': rendering.distance_median,
     'acc': rendering.acc,
@@ -70,6 +73,7 @@ def write_frame(
   *,
   digits: int = 3,
   color_cc: Float[np.ndarray, 'h w 3'] | None = None,
+  color_raw: Float[np.ndarray, 'h w 3'] | None = None,
 ) -> tuple[str, ...]:
   """Writes the files of one frame, each atomically, by the lead process.
 
@@ -79,7 +83,7 @@ def write_frame(
   Returns:
     The tags written.
   """
-  pictures = frame_images(rendering, color_cc)
+  pictures = frame_images(rendering, color_cc, color_raw)
   if parallel.is_lead():
     for tag, picture in pictures.items():
       path = frame_path(folder, tag, idx, digits=digits)
@@ -104,6 +108,55 @@ def count_nonfinite(rendering: types.Rendering) -> dict[str, int]:
     if np.any(pixels):
       counts[field.name] = int(np.count_nonzero(pixels))
   return counts
+
+
+def to_input_frame(
+  camtoworlds: Float[np.ndarray, 'n 3 4'],
+  world_transform: Float[np.ndarray, '4 4'],
+) -> Float[np.ndarray, 'n 3 4']:
+  """Takes poses of a scene back to the frame of its files.
+
+  Args:
+    camtoworlds: Rigid poses in the scene's frame, OpenGL axes.
+    world_transform: Similarity from the input's frame to the scene's.
+
+  Returns:
+    Rigid poses in the input's frame and units, OpenGL axes.
+  """
+  back = np.linalg.inv(world_transform)
+  moved = poses.unpad_poses(
+    back @ poses.pad_poses(np.asarray(camtoworlds, np.float64))
+  )
+  moved[:, :, :3] /= np.cbrt(np.linalg.det(back[:3, :3]))
+  return moved
+
+
+def write_poses(
+  folder: str | os.PathLike,
+  camtoworlds: Float[np.ndarray, 'n 3 4'],
+  world_transform: Float[np.ndarray, '4 4'],
+) -> None:
+  """Writes where the frames were rendered from, in both frames.
+
+  `render_poses.npy` (scene frame) can be given back as
+  Config.render_path_file; `render_poses_input.npy` is in the frame and units
+  of the capture, e.g. of its COLMAP model; `scene_transform.json` has the
+  similarity between them, with which depths and points go back, too.
+  """
+  if not parallel.is_lead():
+    return
+  folder = pathlib.Path(folder)
+  world_transform = np.asarray(world_transform, np.float64)
+  scene = np.asarray(camtoworlds, np.float64)
+  images.write_npy(folder / 'render_poses.npy', scene)
+  images.write_npy(
+    folder / 'render_poses_input.npy', to_input_frame(scene, world_transform)
+  )
+  scale = float(np.cbrt(np.linalg.det(world_transform[:3, :3])))
+  text = json.dumps(
+    {'input_to_scene': world_transform.tolist(), 'scale': scale}, indent=1
+  )
+  results.write_text(folder / 'scene_transform.json', text)
 
 
 def write_ray_data(

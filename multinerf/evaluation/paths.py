@@ -21,9 +21,12 @@ _OBJECT_LOADERS = ('blender', 'synthetic')
 # Loaders whose cameras face the scene from one side without being scaled as
 # forward-facing scenes are.
 _FACING_LOADERS = ('dtu',)
-# Forward-facing scenes are scaled so that the nearest bound is 1 / 0.75
-# (behaviour of the LLFF loader); they do not keep the far one. It is weighted
-# so little that any far value gives about the same focus.
+# Loaders that, asked for a render path, give the cameras of both splits and
+# leave the pixels alone (`data.photographs`).
+CAPTURE_LOADERS = ('llff', 'transforms')
+# The depths that the spiral of a forward-facing scene of unknown depth is made
+# for: its nearest bound is 1 / 0.75 (behaviour of the LLFF loader), and any
+# far one gives about the same focus.
 _SPIRAL_BOUNDS = (1 / 0.75, 10 / 0.75)
 
 
@@ -57,6 +60,7 @@ class RenderConfig:
   render_spline_n_interp: int = 30
   render_spline_degree: int = 5
   render_spline_smoothness: float = 0.03
+  render_spline_interpolate_exposure: bool = False
 
 
 def path_kind(cfg: RenderConfig) -> str:
@@ -83,7 +87,8 @@ def render_path_cameras(
   Distortion is dropped and the principal point centred. The resolution and
   focal length are those of the scene's first camera unless the config says
   otherwise; a new resolution alone keeps the focal length in pixels, as in
-  MultiNeRF.
+  MultiNeRF. So is the exposure that of the first camera, where cameras have
+  one, or with render_spline_interpolate_exposure that of the key frames.
 
   Args:
     cfg: Which path, how many frames, which lens.
@@ -98,7 +103,8 @@ def render_path_cameras(
       suit the scene.
     DataError: The path file or key frames are missing or malformed.
   """
-  poses = _path_poses(cfg, scene, path_kind(cfg) if kind == 'auto' else kind)
+  kind = path_kind(cfg) if kind == 'auto' else kind
+  poses = _path_poses(cfg, scene, kind)
   source = scene.cameras
   if cfg.render_resolution is None:
     width, height = int(source.widths[0]), int(source.heights[0])
@@ -117,6 +123,10 @@ def render_path_cameras(
     near=float(np.min(source.near)),
     far=float(np.max(source.far)),
     pixtocam_ndc=source.pixtocam_ndc,
+    exposure_idx=None
+    if source.exposure_idx is None
+    else source.exposure_idx[0],
+    exposure_values=_exposures(cfg, scene, kind),
     camtype=camtype,
   )
 
@@ -159,7 +169,7 @@ def _path_poses(
   if kind == 'spline':
     return _spline(cfg, scene, poses)
   if kind == 'spiral':
-    bounds = np.array(_spiral_bounds(scene.cameras))
+    bounds = np.array(_spiral_bounds(scene))
     return camera_paths.generate_spiral_path(poses, bounds, frames)
   if kind not in KINDS:
     raise errors.ConfigError(
@@ -176,24 +186,49 @@ def _path_poses(
 
 def _spline(cfg: RenderConfig, scene: base.Scene, poses: np.ndarray):
   """Spline through the key frames."""
-  if cfg.render_spline_keyframes is None:
-    raise errors.ConfigError('Config.render_spline_keyframes is not set.')
-  keys = camera_paths.keyframe_indices(
-    cfg.render_spline_keyframes, scene.image_names
-  )
   return camera_paths.generate_interpolated_path(
-    poses[keys],
+    poses[_key_frames(cfg, scene)],
     cfg.render_spline_n_interp,
     cfg.render_spline_degree,
     cfg.render_spline_smoothness,
   )
 
 
-def _spiral_bounds(source: camera.Cameras) -> tuple[float, float]:
-  """Depth bounds of a forward-facing scene in world units."""
-  near, far = float(np.min(source.near)), float(np.max(source.far))
+def _key_frames(cfg: RenderConfig, scene: base.Scene) -> np.ndarray:
+  """Which of the scene's cameras are key frames."""
+  if cfg.render_spline_keyframes is None:
+    raise errors.ConfigError('Config.render_spline_keyframes is not set.')
+  return camera_paths.keyframe_indices(
+    cfg.render_spline_keyframes, scene.image_names
+  )
+
+
+def _exposures(cfg: RenderConfig, scene: base.Scene, kind: str):
+  """Exposure of all frames, one number or [n]; None if cameras have none."""
+  values = scene.cameras.exposure_values
+  if not cfg.render_spline_interpolate_exposure or kind != 'spline':
+    return None if values is None else values[0]
+  if values is None:
+    raise errors.ConfigError(
+      'Config.render_spline_interpolate_exposure needs exposures, and the '
+      f'images of {scene.name!r} have none.'
+    )
+  keys = _key_frames(cfg, scene)
+  return camera_paths.interpolate_exposures(
+    np.asarray(values, np.float64)[keys], cfg.render_spline_n_interp
+  )
+
+
+def _spiral_bounds(scene: base.Scene) -> tuple[float, float]:
+  """Depth bounds of a scene in world units."""
+  if scene.depth_bounds is not None:
+    return scene.depth_bounds
+  near, far = (
+    float(np.min(scene.cameras.near)),
+    float(np.max(scene.cameras.far)),
+  )
   # Under NDC near and far are 0 and 1 and say nothing about depth.
-  if source.pixtocam_ndc is not None or near <= 0:
+  if scene.cameras.pixtocam_ndc is not None or near <= 0:
     return _SPIRAL_BOUNDS
   return near, far
 

@@ -9,7 +9,9 @@ import pytest
 from jax import tree
 
 from multinerf import errors
+from multinerf.app import cli
 from multinerf.cameras import poses, projection
+from multinerf.config import schema
 from multinerf.data import analytic, base, images
 
 SIZE = 20
@@ -406,3 +408,41 @@ def test_a_render_path_scene_has_all_cameras_and_reads_no_pixels(own_folder):
     file.write_bytes(file.read_bytes()[:60])
   scene = load(own_folder, render_path=True)
   assert len(scene) == 9 and scene.images is None and scene.masks is None
+
+
+def path_scene(folder, **options):
+  """What render.py draws a camera path through, and the path."""
+  config = schema.Config(
+    data_dir=str(folder), render_path=True, render_path_frames=10, **options
+  )
+  return cli.load_test_scene(config)
+
+
+def test_paths_of_captures_are_drawn_through_both_splits(
+  scene_folder, facing_folder, tmp_path
+):
+  scene = path_scene(scene_folder, near=0.1, far=10.0)
+  assert len(scene) == 10 and scene.images is None
+  centres = np.asarray(scene.cameras.camtoworlds)[:, :, 3]
+  np.testing.assert_allclose(centres[:, 2], 0, atol=1e-6)  # an ellipse
+  facing = path_scene(facing_folder, forward_facing=True, near=0.0, far=1.0)
+  assert facing.depth_bounds[0] == pytest.approx(4 / 3)
+  # A spiral before the scene: all frames look along about -z.
+  assert (np.asarray(facing.cameras.camtoworlds)[:, 2, 2] > 0.9).all()
+  # EXIF exposure of the first image.
+  np.testing.assert_allclose(facing.cameras.exposure_values, 0.002, rtol=1e-6)
+  keys = tmp_path / 'keys.txt'
+  keys.write_text('view_00.png\nview_03.png\nview_08.png\n')  # 0, 8: test
+  spline = path_scene(
+    scene_folder,
+    near=0.1,
+    far=10.0,
+    render_spline_keyframes=str(keys),
+    render_spline_smoothness=0.0,
+  )
+  truth = colmap_util.make_truth(size=SIZE)
+  np.testing.assert_allclose(
+    np.asarray(spline.cameras.camtoworlds)[0],
+    moved(spline, truth.camtoworlds[:1])[0],
+    atol=1e-5,
+  )

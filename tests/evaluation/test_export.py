@@ -1,9 +1,12 @@
 """Frames on disk: names, round trips, jobs that share a folder."""
 
+import json
+
 import numpy as np
 import pytest
 
 from multinerf import errors
+from multinerf.cameras import paths, poses
 from multinerf.data import images
 from multinerf.evaluation import export, metrics
 
@@ -144,3 +147,25 @@ def test_the_fingerprint_depends_on_values_shapes_and_labels(make_scene):
     export.fingerprint(cameras, 'other run'),
   }
   assert len(others | {same}) == 4
+
+
+def test_poses_are_written_in_the_frame_of_the_files_and_in_the_scene(
+  tmp_path,
+):
+  generator = np.random.default_rng(0)
+  turns = np.linalg.qr(generator.normal(size=(4, 3, 3)))[0]
+  turns *= np.linalg.det(turns)[:, None, None]
+  original = np.concatenate([turns, generator.normal(size=(4, 3, 1))], -1)
+  moved, transform = poses.transform_poses_pca(original)
+  export.write_poses(tmp_path, moved, transform)
+  back = np.load(tmp_path / 'render_poses_input.npy')
+  np.testing.assert_allclose(back, original, atol=1e-12)
+  # What is read back as Config.render_path_file is the same path.
+  np.testing.assert_array_equal(
+    paths.load_poses(tmp_path / 'render_poses.npy'), moved
+  )
+  found = json.loads((tmp_path / 'scene_transform.json').read_text())
+  np.testing.assert_array_equal(found['input_to_scene'], transform)
+  distance = np.linalg.norm(original[0, :, 3] - original[1, :, 3])
+  in_scene = np.linalg.norm(moved[0, :, 3] - moved[1, :, 3])
+  assert found['scale'] == pytest.approx(in_scene / distance)

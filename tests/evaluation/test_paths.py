@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from multinerf import errors
-from multinerf.cameras import camera, projection
+from multinerf.cameras import camera, poses, projection
 from multinerf.evaluation import paths
 
 
@@ -37,14 +37,14 @@ def test_a_centred_scene_gets_an_ellipse_at_height_zero(make_scene):
 
 def test_height_variation_moves_the_orbit_around_its_height(make_scene):
   scene = make_scene(8)
-  poses = np.array(scene.cameras.camtoworlds)
-  poses[:, 2, 3] += np.linspace(-1, 1, 8)
+  raised = np.array(scene.cameras.camtoworlds)
+  raised[:, 2, 3] += np.linspace(-1, 1, 8)
   scene = dataclasses.replace(
-    scene, cameras=scene.cameras.replace(camtoworlds=poses)
+    scene, cameras=scene.cameras.replace(camtoworlds=raised)
   )
   cfg = paths.RenderConfig(dataset_loader='blender', z_variation=1.0)
   height = centres(paths.render_path_cameras(cfg, scene))[:, 2]
-  low, high = np.percentile(poses[:, 2, 3], [10, 90])
+  low, high = np.percentile(raised[:, 2, 3], [10, 90])
   # 120 frames meet the turning points to 1e-3 of the range.
   np.testing.assert_allclose([height.min(), height.max()], [low, high],
                              atol=2e-3)  # fmt: skip
@@ -66,15 +66,15 @@ def test_a_forward_facing_scene_gets_a_spiral_and_keeps_its_ndc(make_scene):
 
 
 def test_a_path_file_comes_first_and_is_followed_exactly(make_scene, tmp_path):
-  poses = np.asarray(make_scene(5).cameras.camtoworlds)[::-1]
-  np.save(tmp_path / 'path.npy', poses)
+  along = np.asarray(make_scene(5).cameras.camtoworlds)[::-1]
+  np.save(tmp_path / 'path.npy', along)
   cfg = paths.RenderConfig(
     render_path_file=str(tmp_path / 'path.npy'),
     render_spline_keyframes='ignored',
     forward_facing=True,
   )
   cameras = paths.render_path_cameras(cfg, make_scene(3))
-  np.testing.assert_array_equal(cameras.camtoworlds, poses)
+  np.testing.assert_array_equal(cameras.camtoworlds, along)
 
 
 def test_key_frames_make_a_spline_through_them(make_scene, tmp_path):
@@ -144,3 +144,66 @@ def test_a_path_scene_has_names_and_no_truth(make_scene):
   assert len(scene) == len(scene.cameras) == 4
   for kind in ('images', 'disps', 'normals', 'alphas'):
     assert getattr(scene, kind) is None
+
+
+def facing_scene(make_scene, **changes):
+  """A scene under NDC, as the LLFF loader makes it."""
+  scene = make_scene(4)
+  ndc = projection.get_pixtocam(25.0, 20, 16).astype(np.float32)
+  cameras = scene.cameras.replace(pixtocam_ndc=ndc, near=0.0, far=1.0)
+  return dataclasses.replace(scene, cameras=cameras, **changes)
+
+
+def test_a_spiral_looks_at_the_depths_that_the_scene_knows(make_scene):
+  cfg = paths.RenderConfig(forward_facing=True, render_path_frames=9)
+
+  def looks_at(bounds):
+    scene = facing_scene(make_scene, depth_bounds=bounds)
+    found = np.asarray(paths.render_path_cameras(cfg, scene).camtoworlds)
+    return poses.focus_point(found.astype(np.float64))
+
+  scene = facing_scene(make_scene)
+  average = poses.average_pose(np.asarray(scene.cameras.camtoworlds))
+  for near, far in ((4 / 3, 3.0), (2.0, 50.0)):
+    # Behaviour.md, section 14.
+    depth = 1 / (0.25 / (0.9 * near) + 0.75 / (5 * far))
+    want = average @ [0, 0, -depth, 1]
+    # float32 poses.
+    np.testing.assert_allclose(looks_at((near, far)), want, atol=1e-4 * depth)
+
+
+def test_frames_have_the_exposure_of_the_first_camera(make_scene):
+  scene = make_scene(3)
+  plain = paths.render_path_cameras(paths.RenderConfig(), scene)
+  assert plain.exposure_idx is None and plain.exposure_values is None
+  cameras = scene.cameras.replace(
+    exposure_idx=np.array([2, 0, 1], np.int32),
+    exposure_values=np.array([0.25, 1.0, 0.5], np.float32),
+  )
+  scene = dataclasses.replace(scene, cameras=cameras)
+  found = paths.render_path_cameras(
+    paths.RenderConfig(render_path_frames=5), scene
+  )
+  assert found.exposure_idx.tolist() == [2] * 5
+  assert found.exposure_values.tolist() == [0.25] * 5
+
+
+def test_exposures_are_interpolated_between_key_frames(make_scene, tmp_path):
+  names = tmp_path / 'keys.txt'
+  names.write_text('view_1.png\nview_3.png\nview_5.png\n')
+  cfg = paths.RenderConfig(
+    render_spline_keyframes=str(names),
+    render_spline_n_interp=4,
+    render_spline_interpolate_exposure=True,
+  )
+  scene = make_scene(8)
+  with pytest.raises(errors.ConfigError, match='interpolate_exposure'):
+    paths.render_path_cameras(cfg, scene)
+  # Geometric: a straight line in log space, which any spline keeps.
+  values = 2.0 ** np.arange(8)
+  scene = dataclasses.replace(
+    scene, cameras=scene.cameras.replace(exposure_values=values)
+  )
+  found = paths.render_path_cameras(cfg, scene).exposure_values
+  want = np.exp2(np.linspace(1, 5, 8, endpoint=False))
+  np.testing.assert_allclose(found, want, rtol=1e-5)
