@@ -8,7 +8,7 @@ from multinerf.app import cli, writing
 from multinerf.app import eval as eval_lib
 from multinerf.app import field as field_lib
 from multinerf.config import gin_setup, views
-from multinerf.evaluation import frames, paths
+from multinerf.evaluation import export, frames, paths
 from multinerf.training import console
 
 _DOC = """Renders the newest checkpoint of a run: the test views, or a path.
@@ -47,6 +47,9 @@ def run(setup: gin_setup.Setup) -> frames.FramesReport:
   root = pathlib.Path(config.render_dir or pathlib.Path(folder) / 'render')
   shown.line(f'Rendering {len(scene)} frames to {root / name}')
   with writing.into(root / name, 'render_dir'):
+    export.write_poses(
+      root / name, scene.cameras.camtoworlds, scene.world_transform
+    )
     done = frames.render_frames(
       scene.cameras,
       lambda i: trained.render(scene.cameras, i),
