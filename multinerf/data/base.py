@@ -285,6 +285,12 @@ def load_scene(cfg: DataConfig, split: str) -> Scene:
   if split not in SPLITS:
     raise errors.ConfigError(f'Unknown split {split!r}; known: {SPLITS}.')
   scene = SCENES.get(cfg.dataset_loader)(cfg, split)
+  if cfg.rawnerf_mode and scene.raw is None:
+    raise errors.ConfigError(
+      f'The loader {cfg.dataset_loader} did not find poses of raw photographs; '
+      "Config.rawnerf_mode needs Config.dataset_loader = 'llff' and COLMAP's "
+      'poses (docs/raw.md).'
+    )
   validate_scene(scene, source=cfg.data_dir or cfg.dataset_loader)
   return scene
 
@@ -318,7 +324,7 @@ def validate_scene(scene: Scene, *, source: str):
 
   Raises:
     DataError: No frames; counts or sizes disagree; a pose or intrinsic matrix
-      is not finite or singular; near and far are no interval.
+      is not finite, singular or mirrored; near and far are no interval.
   """
   num = len(scene.cameras)
   where = f'{source} ({scene.split} split)'
@@ -380,3 +386,9 @@ def _validate_matrices(scene: Scene, where: str):
         f'{where}: the {kind} of {scene.image_names[i]} is {why}: '
         f'{matrices[i].tolist()}.'
       )
+  turned = np.asarray(scene.cameras.camtoworlds, np.float64)[:, :, :3]
+  for i in np.flatnonzero(np.linalg.det(turned) < 0)[:1]:
+    raise errors.DataError(
+      f'{where}: the pose of {scene.image_names[i]} is mirrored (determinant '
+      '-1): no camera can be there; check the axes of the poses.'
+    )

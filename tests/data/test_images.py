@@ -261,3 +261,11 @@ def test_real_renderings_have_the_sizes_they_claim(shared_data):
   assert images.read_header(path) == images.ImageHeader(200, 200, 4, 8)
   with Image.open(path) as picture:
     np.testing.assert_array_equal(images.read_image(path), np.asarray(picture))
+
+
+@pytest.mark.parametrize('mode', ['CMYK', 'LAB'])
+def test_colours_that_would_have_to_be_guessed_are_refused(tmp_path, mode):
+  path = tmp_path / 'print.tif'
+  Image.new(mode, (4, 4)).save(path)
+  with pytest.raises(errors.DataError, match=f'{mode}; convert it to RGB'):
+    images.read_image(path)

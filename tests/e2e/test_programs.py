@@ -283,6 +283,27 @@ def test_evaluation_that_waits_ends_with_the_last_checkpoint(
     assert set(found[tag]) == {45}, tag
 
 
+def test_waiting_evaluation_of_a_camera_path_writes_its_frames(
+  run_dir, scene, tmp_path
+):
+  # An IndexError in MultiNeRF: there is no ground truth to show.
+  folder = shutil.copytree(run_dir, tmp_path / 'run')
+  shutil.rmtree(folder / 'path_renders', ignore_errors=True)
+  args = run_util.arguments(
+    scene,
+    folder,
+    'Config.eval_only_once = False',
+    'Config.render_path = True',
+    'Config.render_path_frames = 2',
+  )
+  assert run_util.run(eval_lib.main, *args) == 0
+  frames = sorted(p.name for p in (folder / 'path_renders').glob('color_0*'))
+  assert frames == ['color_000.png', 'color_001.png']
+  found = read_summaries(folder / 'eval')
+  assert set(found['output_color_0']) == {STEPS}
+  assert 'true_color_0' not in found
+
+
 def kill_seeds(monkeypatch, seeds):
   """Makes fields of these seeds dead: density bias -1e3, no gradient."""
   create = state_lib.create
