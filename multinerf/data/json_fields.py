@@ -17,6 +17,8 @@ from multinerf import errors
 _MAX_BYTES = 2**28
 _MAX_NAME = 200  # bytes; file systems end at 255
 _MAX_PATH = 2000  # bytes; Linux ends at 4095
+# Beyond, squares and quotients leave float32, in which cameras are.
+_LARGEST, _SMALLEST = 1e12, 1e-12
 
 
 def read(path: pathlib.Path, *, hint: str) -> dict[str, Any]:
@@ -62,7 +64,7 @@ def need(holder: Any, key: str, kind: Any, where: Any) -> Any:
 
 
 def number(holder: Any, key: str, where: Any) -> float | None:
-  """holder[key] as a finite number; None if it is absent or null.
+  """holder[key] as a number of sane size; None if it is absent or null.
 
   Raises:
     DataError: It is anything else.
@@ -74,15 +76,18 @@ def number(holder: Any, key: str, where: Any) -> float | None:
     value = float(value)
   except OverflowError:  # an integer of 400 digits
     value = math.inf
-  if not math.isfinite(value):
-    raise errors.DataError(f'{where}: {key!r} is {value}; it must be finite.')
+  if not abs(value) <= _LARGEST:
+    raise errors.DataError(
+      f'{where}: {key!r} is {value:g}; it must be finite and at most '
+      f'{_LARGEST:g}.'
+    )
   return value
 
 
 def positive(holder: Any, key: str, where: Any) -> float | None:
   """The same, above zero."""
   value = number(holder, key, where)
-  if value is not None and value <= 0:
+  if value is not None and value < _SMALLEST:
     raise errors.DataError(
       f'{where}: {key!r} is {value:g}; it must be positive.'
     )
@@ -113,7 +118,7 @@ def text(holder: Any, key: str, where: Any) -> str | None:
 def array(
   value: Any, shape: tuple[int, ...], what: str, where: Any
 ) -> Float[np.ndarray, '...']:
-  """Nested lists as an array of finite numbers of one shape.
+  """Nested lists as an array of numbers of sane size and one shape.
 
   Args:
     value: The lists.
@@ -122,7 +127,8 @@ def array(
     where: See above.
 
   Raises:
-    DataError: They are ragged, not numbers, not finite, or of another shape.
+    DataError: They are ragged, not numbers, not finite, larger than 1e12, or
+      of another shape.
   """
   try:
     found = np.array(value, np.float64)
@@ -132,7 +138,7 @@ def array(
     found is None
     or found.ndim != len(shape)
     or any(w not in (-1, n) for w, n in zip(shape, found.shape, strict=True))
-    or not np.isfinite(found).all()
+    or not (np.abs(found) <= _LARGEST).all()
   ):
     size = 'x'.join('n' if n == -1 else str(n) for n in shape)
     raise errors.DataError(
@@ -147,13 +153,14 @@ def path_below(folder: pathlib.Path, name: str, where: Any) -> pathlib.Path:
   Windows separators are understood. `..` and absolute names are allowed.
 
   Raises:
-    DataError: It is empty, ends in dots, is too long, or cannot be encoded.
+    DataError: It is empty, ends in dots, is too long, has control characters,
+      or cannot be encoded.
   """
   parts = name.replace('\\', '/').split('/')
   # Lone surrogates, which JSON can hold, become '?'.
   lengths = [len(p.encode('utf-8', 'replace')) for p in parts]
   if (
-    '\0' in name
+    any(ord(c) < ord(' ') for c in name)
     or not parts[-1].strip('. ')
     or max(lengths) > _MAX_NAME
     or sum(lengths) > _MAX_PATH

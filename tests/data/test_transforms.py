@@ -412,6 +412,7 @@ FAULTS = {
     "frame 1: 'file_path' is missing",
   ),
   'path null byte': (_frame(file_path='a\0b'), 'no file path'),
+  'path of lines': (_frame(mask_path='a\nb'), r"'a\\nb' is no file path"),
   'path surrogate': (_frame(file_path='a\ud800'), 'no file path'),
   'path too long': (_frame(file_path='é' * 150), 'no file path'),
   'path too deep': (_frame(file_path='a/' * 2000 + 'a'), 'no file path'),
@@ -436,6 +437,10 @@ FAULTS = {
   'no focal': (
     _edit(lambda m: (m.pop('fl_x'), m.pop('fl_y'))),
     'has no focal length',
+  ),
+  'huge shift': (
+    _frame(transform_matrix=np.diag([1e300, 1, 1, 1]).tolist()),
+    'transform_matrix is not 4x4 finite',
   ),
   'text focal': (_edit(lambda m: m.update(fl_x='far')), "'fl_x' is 'far'"),
   'zero focal': (_edit(lambda m: m.update(fl_x=0)), "'fl_x' is 0; it must"),
