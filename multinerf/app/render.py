@@ -8,7 +8,7 @@ from multinerf.app import cli, writing
 from multinerf.app import eval as eval_lib
 from multinerf.app import field as field_lib
 from multinerf.config import gin_setup, views
-from multinerf.evaluation import export, frames, paths
+from multinerf.evaluation import export, frames, paths, raw_display
 from multinerf.training import console
 
 _DOC = """Renders the newest checkpoint of a run: the test views, or a path.
@@ -58,6 +58,7 @@ def run(setup: gin_setup.Setup) -> frames.FramesReport:
       run_id=f'{pathlib.Path(folder).resolve()} {trained.manifest}',
       video_prefix=root / f'{_video_name(folder)}_{name}',
       log=shown.line,
+      postprocess=raw_display.postprocessor(scene),
     )
   for video in done.videos:
     shown.line(f'Video: {video}')

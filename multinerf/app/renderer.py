@@ -11,7 +11,12 @@ from multinerf.app import writing
 from multinerf.cameras import camera, projection
 from multinerf.config import schema, views
 from multinerf.data import base
-from multinerf.evaluation import evaluator, render_image, results
+from multinerf.evaluation import (
+  evaluator,
+  raw_display,
+  render_image,
+  results,
+)
 from multinerf.training import step as step_lib
 
 
@@ -124,5 +129,5 @@ class Renderer:
         render_rays=lambda pixels: self.rays(
           params, scene.cameras, pixels, train_frac=train_frac
         ),
-        **kwargs,
+        **({'postprocess': raw_display.postprocessor(scene)} | kwargs),
       )

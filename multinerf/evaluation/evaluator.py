@@ -20,6 +20,7 @@ from multinerf.evaluation import (
   export,
   lpips,
   metrics,
+  raw_display,
   render_image,
   results,
   visualize,
@@ -32,8 +33,6 @@ RenderView = Callable[[int], types.Rendering]
 RenderRays = Callable[
   [types.Pixels], tuple[types.Rendering, Sequence[types.Level]]
 ]
-# Linear raw colours [h, w, 3] -> displayable ones in [0, 1].
-Postprocess = Callable[[np.ndarray], np.ndarray]
 _SHOWCASE_SEED = 0
 _NORMALS = ('normals', 'normals_pred')
 
@@ -96,7 +95,7 @@ def evaluate(
   writer: SummaryWriter | None = None,
   log: Callable[[str], None] = lambda message: None,
   render_rays: RenderRays | None = None,
-  postprocess: Postprocess | None = None,
+  postprocess: raw_display.Postprocess | None = None,
   protocol: Mapping[str, Any] | None = None,
 ) -> results.Results:
   """Renders and measures the views of a scene.
@@ -111,7 +110,8 @@ def evaluate(
     writer: Gets curves, and pictures of the showcase images.
     log: Gets one line of text at a time.
     render_rays: For ray plots and ray data; None leaves them out.
-    postprocess: Makes raw colours displayable, before metrics and files.
+    postprocess: Makes raw colours displayable, before metrics and files; the
+      linear ones are written beside them.
     protocol: What else the numbers depend on (data set, factor, ...).
 
   Returns:
@@ -174,7 +174,7 @@ class _Run:
   writer: SummaryWriter | None
   log: Callable[[str], None]
   render_rays: RenderRays | None
-  postprocess: Postprocess | None
+  postprocess: raw_display.Postprocess | None
 
   def view(
     self, i: int, render_view: RenderView, slot: int | None
@@ -189,22 +189,22 @@ class _Run:
     for field, count in nonfinite.items():
       self.log(f'WARNING: {name}: {count} pixels of {field} are not finite.')
     truth = self._truth(i)
-    corrected = None
+    corrected, linear = None, None
     measured, measured_cc = {}, {}
     if truth is not None:
       corrected = self._correct(rendering, truth, nonfinite)
       if self.postprocess is not None:
         truth = self.postprocess(truth)
     if self.postprocess is not None:
-      shown = self.postprocess(np.asarray(rendering.rgb))
-      rendering = rendering.replace(rgb=shown)
+      linear = np.asarray(rendering.rgb)
+      rendering = rendering.replace(rgb=self.postprocess(linear))
     if truth is not None and corrected is not None:
       measured = self.metrics(np.asarray(rendering.rgb), truth)
       measured |= self._geometry_metrics(rendering, i)
       measured_cc = self.metrics(corrected, truth)
       for key, value in measured.items():
         self.log(f'{key:30s} = {value:.4f}')
-    self._save(i, rendering, corrected)
+    self._save(i, rendering, corrected, linear)
     if slot is not None:
       self._showcase(slot, i, rendering, truth, corrected)
     return results.ImageResult(
@@ -262,14 +262,19 @@ class _Run:
           )
     return out
 
-  def _save(self, i: int, rendering, corrected) -> None:
+  def _save(self, i: int, rendering, corrected, linear) -> None:
     """Writes the images of view i, if this one is to be kept."""
     interval = self.cfg.eval_render_interval
     keep = self.cfg.eval_save_output and interval > 0 and i % interval == 0
     if self.folder is not None and keep:
       digits = export.num_digits(len(self.scene))
       export.write_frame(
-        self.folder, i, rendering, digits=digits, color_cc=corrected
+        self.folder,
+        i,
+        rendering,
+        digits=digits,
+        color_cc=corrected,
+        color_raw=linear,
       )
 
   def _showcase(self, slot: int, i: int, rendering, truth, corrected) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from multinerf import parallel, types
 from multinerf.cameras import camera
-from multinerf.evaluation import export, paths, video
+from multinerf.evaluation import export, paths, raw_display, video
 
 _WRITERS = 4
 
@@ -41,6 +41,7 @@ def render_frames(
   run_id: str,
   video_prefix: str | pathlib.Path | None = None,
   log: Callable[[str], None] = lambda message: None,
+  postprocess: raw_display.Postprocess | None = None,
 ) -> FramesReport:
   """Renders this job's frames of a path; the last job to end makes the videos.
 
@@ -58,6 +59,7 @@ def render_frames(
       and digest; frames of another one are rendered again.
     video_prefix: Beginning of the videos' names; None makes none.
     log: Gets one line of text at a time.
+    postprocess: Makes raw colours displayable; these are kept as linear TIFFs.
 
   Returns:
     What was done.
@@ -82,7 +84,7 @@ def render_frames(
   skipped = tuple(i for i in mine if i not in set(todo))
   if skipped:
     log(f'{len(skipped)} frames are already there.')
-  nonfinite = _render(todo, render_view, manifest, cfg, log)
+  nonfinite = _render(todo, render_view, manifest, cfg, log, postprocess)
   for field, count in nonfinite.items():
     log(f'WARNING: {count} pixels of {field} are not finite.')
   waiting, videos = (), ()
@@ -101,7 +103,9 @@ def render_frames(
   return FramesReport(tuple(todo), skipped, waiting, nonfinite, videos)
 
 
-def _render(todo, render_view, manifest, cfg, log) -> dict[str, int]:
+def _render(
+  todo, render_view, manifest, cfg, log, postprocess
+) -> dict[str, int]:
   """Renders frames, writing them from threads; returns non-finite counts."""
   nonfinite: collections.Counter[str] = collections.Counter()
   writing: collections.deque = collections.deque()
@@ -115,12 +119,17 @@ def _render(todo, render_view, manifest, cfg, log) -> dict[str, int]:
       log(f'Rendering frame {idx} ({n + 1}/{len(todo)})')
       rendering = render_view(idx)
       nonfinite.update(export.count_nonfinite(rendering))
+      linear = None
+      if postprocess is not None:
+        linear = rendering.rgb
+        rendering = rendering.replace(rgb=postprocess(linear))
       future = pool.submit(
         export.write_frame,
         manifest.folder,
         idx,
         rendering,
         digits=manifest.digits,
+        color_raw=linear,
       )
       writing.append((idx, future))
       # Bounded, so that slow disks do not fill the memory with frames.

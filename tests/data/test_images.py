@@ -237,9 +237,9 @@ def test_tiff_round_trip_is_float32_exact_with_nan_and_inf(tmp_path, dtype):
   np.testing.assert_array_equal(got, values.astype(np.float32))
 
 
-def test_tiff_of_colours_is_refused(tmp_path):
-  with pytest.raises(ValueError, match='one channel'):
-    images.write_tiff(tmp_path / 'a.tiff', np.zeros((2, 2, 3)))
+def test_tiff_with_opacity_is_refused(tmp_path):
+  with pytest.raises(ValueError, match='1 or 3 channels'):
+    images.write_tiff(tmp_path / 'a.tiff', np.zeros((2, 2, 4)))
 
 
 def test_failed_write_leaves_the_old_file_and_no_litter(tmp_path, monkeypatch):
