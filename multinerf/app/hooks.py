@@ -5,9 +5,11 @@ from typing import Any
 
 import numpy as np
 
+from multinerf import parallel
 from multinerf.app import trainer as trainer_lib
 from multinerf.cameras import projection
-from multinerf.evaluation import metrics, visualize
+from multinerf.data import base
+from multinerf.evaluation import metrics, raw_display, visualize
 from multinerf.ops import color
 from multinerf.training import console, loop, report, writer
 from multinerf.training import saver as saver_lib
@@ -96,6 +98,35 @@ class ReportWriter:
       elapsed_sec=rep.total_seconds,
       approx_elapsed_sec=rep.step / steps_per_sec,
     )
+    self._write_exposures(rep.step)
+
+  def _write_exposures(self, step: int) -> None:
+    """Curves of the learned gains less 1 of a raw scene's exposures."""
+    numbers = self._trainer.scene.cameras.exposure_idx
+    learned = self._trainer.device_state.params['params'].get(
+      'exposure_scaling_offsets'
+    )
+    if numbers is None or learned is None:
+      return
+    offsets = parallel.unreplicate(learned)['embedding']
+    for i in range(int(np.max(numbers)) + 1):
+      for c, offset in enumerate(offsets[i]):
+        self._writer.scalar(f'exposure/scaling_{i}_{c}', offset, step)
+
+
+def write_exposures(
+  summaries: writer.Writer, scene: base.Scene | None, step: int
+) -> None:
+  """Texts about the exposures of a raw split; nothing for other scenes."""
+  if scene is None or scene.raw is None:
+    return
+  for name, values in {
+    'exposure_idx': scene.cameras.exposure_idx,
+    'exposure_values': scene.cameras.exposure_values,
+    'unique_shutters': scene.raw.shutter_times,
+  }.items():
+    text = ', '.join(f'{v:g}' for v in values)
+    summaries.text(f'{scene.split}_{name}', text, step)
 
 
 class TestViewHook:
@@ -139,6 +170,7 @@ class TestViewHook:
     """Console lines, curves and pictures of one view."""
     scene = self._trainer.test_scene
     truth = np.asarray(color.decode_rgb(scene.images.image(index)))
+    rendering, truth, pictures = _displayable(scene, rendering, truth)
     num_rays = truth.shape[0] * truth.shape[1]
     self._console.line(console.format_test_render(step, seconds, num_rays))
     values = metrics.Metrics()(np.asarray(rendering.rgb), truth)
@@ -149,7 +181,7 @@ class TestViewHook:
     rays = projection.cast_ray_batch(
       scene.cameras, projection.image_pixels(scene.cameras, index)
     )
-    pictures = {
+    pictures |= {
       f'test_output_{name}': picture
       for name, picture in visualize.visualize_suite(rendering, rays).items()
     }
@@ -160,7 +192,8 @@ class TestViewHook:
     for tag, picture in pictures.items():
       small = np.asarray(picture, np.float32)[::stride, ::stride]
       self._writer.image(tag, np.clip(small, 0, 1), step)
-    self._compare(values['psnr'])
+    if scene.raw is None:  # else training is measured on linear colours
+      self._compare(values['psnr'])
 
   def _compare(self, test_psnr: float) -> None:
     """Warns once when training views fit much better than held-out ones."""
@@ -175,6 +208,21 @@ class TestViewHook:
         'over-fits, or the test poses or exposures differ '
         '(docs/troubleshooting.md).'
       )
+
+
+def _displayable(scene, rendering, truth):
+  """Rendering and truth in sRGB, and extra pictures if they were linear."""
+  postprocess = raw_display.postprocessor(scene)
+  if postprocess is None:
+    return rendering, truth, {}
+  linear = np.asarray(rendering.rgb)
+  output = raw_display.pictures(scene.raw, linear)
+  output['color_auto'], output['color_raw'] = output.pop('auto'), linear
+  true = raw_display.pictures(scene.raw, truth)
+  pictures = {f'test_output_{name}': x for name, x in output.items()}
+  pictures |= {f'test_true_{name}': x for name, x in true.items()}
+  shown = rendering.replace(rgb=postprocess(linear))
+  return shown, postprocess(truth), pictures
 
 
 class Advance:

@@ -185,6 +185,8 @@ def _train_once(trainer, folder, shown, gin_text) -> None:
     )
     if gin_text:
       summaries.text('gin_config', gin_text, first)
+    for scene in (trainer.scene, trainer.test_scene):
+      hooks.write_exposures(summaries, scene, first)
     stack.enter_context(shown.progress_bar(first - 1, last))
     collector = stack.enter_context(loop.GarbageCollector(config.gc_every))
     loop.fit(

@@ -202,7 +202,8 @@ def _about_pictures(scene: base.Scene) -> list[Finding]:
     return []
   blank, seen = [], collections.defaultdict(list)
   for i, name in enumerate(scene.image_names):
-    rows = scene.images.image(i)
+    # As stored: raw images become colours only when asked for.
+    rows = base.PixelBuffer.image(scene.images, i)
     rows = rows.reshape(-1, rows.shape[-1])
     sample = rows[:: max(1, len(rows) // _SAMPLES)]
     if (sample == sample[0]).all() and (rows == rows[0]).all():

@@ -13,7 +13,7 @@ from jaxtyping import Float
 
 from multinerf import errors
 from multinerf.cameras import projection
-from multinerf.data import base, colmap, exif, photo_pixels, photo_set
+from multinerf.data import base, colmap, exif, photo_pixels, photo_set, raw
 from multinerf.data import photographs as photographs_lib
 
 IMAGES = 'images'
@@ -37,7 +37,10 @@ def load_llff(cfg: base.DataConfig, split: str) -> base.Scene:
   photos = read_photographs(cfg, folder)
   if photos is None:
     return base.SCENES.get('transforms')(cfg, split)
-  return photographs_lib.make_scene(cfg, split, photos)
+  make_scene = (
+    raw.make_scene if cfg.rawnerf_mode else photographs_lib.make_scene
+  )
+  return make_scene(cfg, split, photos)
 
 
 def read_photographs(
