@@ -25,7 +25,10 @@ CORE = [
 ]
 VIDEO = ['imageio>=2.31', 'imageio-ffmpeg>=0.4.9']
 RAW = ['rawpy>=0.20']
+COLMAP = ['pycolmap>=4.0']
 TEST = VIDEO + RAW + [
+  # Where there are wheels; the tests that need it are skipped without.
+  *(f'{x}; platform_machine in "x86_64 AMD64 arm64"' for x in COLMAP),
   'beartype>=0.18',
   'hypothesis>=6.90',
   'pytest>=8.2',
@@ -48,6 +51,7 @@ setuptools.setup(
   python_requires='>=3.11',
   install_requires=CORE,
   extras_require={
+    'colmap': COLMAP,
     'cuda12': ['jax[cuda12]'],
     'cuda13': ['jax[cuda13]'],
     'tpu': ['jax[tpu]'],
@@ -71,6 +75,7 @@ setuptools.setup(
       'multinerf-render = multinerf.app.render:main',
       'multinerf-check = multinerf.app.check:main',
       'multinerf-table = multinerf.app.table:main',
+      'multinerf-process = multinerf.app.process:main',
     ],
   },
   zip_safe=False,
