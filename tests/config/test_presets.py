@@ -1,6 +1,7 @@
 """The presets in gin_configs/: values, sizes, headers, use from anywhere."""
 
 import pathlib
+import re
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +14,7 @@ from multinerf.ops import coord
 PRESETS = sorted(p.name for p in gin_files.find_gin_configs().glob('*.gin'))
 
 # google-research/multinerf@5b4d4f6, configs/*.gin, transcribed by hand.
+AXES = dict(basis_shape='octahedron', basis_subdivisions=1)
 BLENDER = {
   'Config': dict(
     dataset_loader='blender',
@@ -34,34 +36,119 @@ BLENDER = {
   ),
   'NerfMLP': dict(net_depth=8, disable_density_normals=True, max_deg_point=16),
 }
-AXES = dict(basis_shape='octahedron', basis_subdivisions=1)
+LLFF = {
+  'Config': dict(
+    dataset_loader='llff',
+    near=0.0,
+    far=1.0,
+    factor=4,
+    forward_facing=True,
+    adam_eps=1e-8,
+  ),
+  'Model': BLENDER['Model']
+  | dict(ray_shape='cylinder', opaque_background=True),
+  'PropMLP': BLENDER['PropMLP'],
+  'NerfMLP': BLENDER['NerfMLP'],
+}
+UNBOUNDED = {
+  'Config': dict(dataset_loader='llff', near=0.2, far=1e6, factor=4),
+  'Model': dict(raydist_fn=jnp.reciprocal, opaque_background=True),
+  'PropMLP': dict(
+    warp_fn=coord.contract,
+    net_depth=4,
+    net_width=256,
+    disable_density_normals=True,
+    disable_rgb=True,
+  ),
+  'NerfMLP': dict(
+    warp_fn=coord.contract,
+    net_depth=8,
+    net_width=1024,
+    disable_density_normals=True,
+  ),
+}
+REFNERF = {
+  'Config': dict(
+    dataset_loader='blender',
+    batching='single_image',
+    near=2.0,
+    far=6.0,
+    eval_render_interval=5,
+    compute_normal_metrics=True,
+    data_loss_type='mse',
+    distortion_loss_mult=0.0,
+    interlevel_loss_mult=0.0,
+    data_coarse_loss_mult=0.1,
+    orientation_loss_mult=0.1,
+    orientation_coarse_loss_mult=0.01,
+    orientation_loss_target='normals_pred',
+    predicted_normal_loss_mult=3e-4,
+    predicted_normal_coarse_loss_mult=3e-5,
+    adam_eps=1e-8,
+  ),
+  'Model': dict(
+    num_levels=2,
+    single_mlp=True,
+    num_prop_samples=128,
+    num_nerf_samples=128,
+    anneal_slope=0.0,
+    dilation_multiplier=0.0,
+    dilation_bias=0.0,
+    single_jitter=False,
+    resample_padding=0.01,
+  ),
+  'PropMLP': {},
+  'NerfMLP': dict(
+    net_depth=8,
+    net_width=256,
+    net_depth_viewdirs=8,
+    **AXES,
+    disable_density_normals=False,
+    enable_pred_normals=True,
+    use_directional_enc=True,
+    use_reflections=True,
+    deg_view=5,
+    enable_pred_roughness=True,
+    use_diffuse_color=True,
+    use_specular_tint=True,
+    use_n_dot_v=True,
+    bottleneck_width=128,
+    density_bias=0.5,
+    max_deg_point=16,
+  ),
+}
+
+
+def with_more(preset, **more):
+  """A preset with more bindings, by class."""
+  return {cls: preset[cls] | more.get(cls, {}) for cls in preset}
+
+
+NOTHING = {'Config': {}, 'Model': {}, 'PropMLP': {}, 'NerfMLP': {}}
 WANT = {
-  'blender_256.gin': {
-    **BLENDER,
-    'PropMLP': BLENDER['PropMLP'] | AXES,
-    'NerfMLP': BLENDER['NerfMLP'] | AXES | dict(net_width=256),
-  },
-  'blender_512.gin': {
-    **BLENDER,
-    'NerfMLP': BLENDER['NerfMLP'] | dict(net_width=512),
-  },
-  '360.gin': {
-    'Config': dict(dataset_loader='llff', near=0.2, far=1e6, factor=4),
-    'Model': dict(raydist_fn=jnp.reciprocal, opaque_background=True),
-    'PropMLP': dict(
-      warp_fn=coord.contract,
-      net_depth=4,
-      net_width=256,
-      disable_density_normals=True,
-      disable_rgb=True,
+  '360.gin': UNBOUNDED,
+  '360_glo4.gin': with_more(UNBOUNDED, Model=dict(num_glo_features=4)),
+  '360_robustnerf.gin': with_more(
+    UNBOUNDED,
+    Config=dict(
+      patch_size=16,
+      data_loss_type='robustnerf',
+      robustnerf_inlier_quantile=0.8,
+      enable_robustnerf_loss=True,
     ),
-    'NerfMLP': dict(
-      warp_fn=coord.contract,
-      net_depth=8,
-      net_width=1024,
-      disable_density_normals=True,
-    ),
-  },
+  ),
+  'blender_256.gin': with_more(
+    BLENDER, PropMLP=AXES, NerfMLP=AXES | dict(net_width=256)
+  ),
+  'blender_512.gin': with_more(BLENDER, NerfMLP=dict(net_width=512)),
+  'blender_refnerf.gin': REFNERF,
+  'llff_256.gin': with_more(
+    LLFF, PropMLP=AXES, NerfMLP=AXES | dict(net_width=256)
+  ),
+  'llff_512.gin': with_more(LLFF, NerfMLP=dict(net_width=512)),
+  'tat.gin': with_more(
+    NOTHING, Config=dict(dataset_loader='tat_nerfpp', near=0.1, far=1e6)
+  ),
   'debug.gin': {
     'Config': dict(
       checkpoint_every=1000,
@@ -80,21 +167,26 @@ WANT = {
     'PropMLP': dict(net_depth=2, net_width=64),
     'NerfMLP': dict(net_depth=4, net_width=128),
   },
-  'render_config.gin': {
-    'Config': dict(
-      render_path=True, render_path_frames=480, render_video_fps=60
-    ),
-    'Model': {},
-    'PropMLP': {},
-    'NerfMLP': {},
-  },
+  'render_config.gin': with_more(
+    NOTHING,
+    Config=dict(render_path=True, render_path_frames=480, render_video_fps=60),
+  ),
 }
-WANT['blender.gin'] = WANT['blender_256.gin']
 # The counts that the MultiNeRF repository prints.
 NUM_PARAMS = {
+  '360.gin': 9_007_493,
+  '360_glo4.gin': 9_012_005,
+  '360_robustnerf.gin': 9_007_493,
   'blender_256.gin': 835_205,
   'blender_512.gin': 3_065_733,
-  '360.gin': 9_007_493,
+  'blender_refnerf.gin': 713_230,
+  'llff_256.gin': 835_205,
+  'llff_512.gin': 3_065_733,
+}
+# Top-level names besides NerfMLP_0, where they are not {PropMLP_0}.
+MORE_PARAMS = {
+  '360_glo4.gin': {'PropMLP_0', 'Embed_0'},
+  'blender_refnerf.gin': set(),
 }
 
 
@@ -102,21 +194,29 @@ def no_compute_dtype(fields):
   return {k: v for k, v in fields.items() if k != 'compute_dtype'}
 
 
+def bound(setup, cls):
+  """What the files bind of a class, by name (not by value)."""
+  return set(re.findall(rf'^{cls}\.(\w+) =', setup.config_str, re.MULTILINE))
+
+
 @pytest.mark.parametrize('name', WANT)
 def test_preset_binds_what_the_original_binds_and_nothing_else(name):
   setup = gin_setup.load([name])
-  default = gin_setup.load()
-  changed = {
-    k: v
-    for k, v in vars(setup.config).items()
-    if v != getattr(default.config, k)
-  }
-  # What equals our default is bound all the same; the rest must be wanted.
-  want = WANT[name]['Config']
-  assert {k: getattr(setup.config, k) for k in want} == want
-  assert set(changed) <= set(want)
+  want = WANT[name]
+  assert {k: getattr(setup.config, k) for k in want['Config']} == want['Config']
+  assert bound(setup, 'Config') == set(want['Config'])
   for cls in ('Model', 'PropMLP', 'NerfMLP'):
-    assert no_compute_dtype(setup.model_fields[cls]) == WANT[name][cls]
+    assert no_compute_dtype(setup.model_fields[cls]) == want[cls]
+
+
+def test_all_presets_of_multinerf_are_there_and_blender_means_blender_256():
+  assert len(WANT) == 11 and set(WANT) < set(PRESETS)
+  ours, theirs = (
+    gin_setup.load('blender.gin'),
+    gin_setup.load('blender_256.gin'),
+  )
+  assert ours.config == theirs.config
+  assert ours.build_model() == theirs.build_model()
 
 
 @pytest.mark.parametrize('name', PRESETS)
@@ -157,9 +257,13 @@ def test_preset_has_the_published_number_of_parameters(name):
   shapes = jax.eval_shape(
     lambda key: model.init(key, None, example_rays()), jax.random.key(0)
   )
-  sizes = [x.size for x in jax.tree_util.tree_leaves(shapes)]
-  assert sum(sizes) == NUM_PARAMS[name]
-  assert {'NerfMLP_0', 'PropMLP_0'} == set(shapes['params'])
+  sizes = {k: num_values(v) for k, v in shapes['params'].items()}
+  assert sum(sizes.values()) == NUM_PARAMS[name]
+  assert set(sizes) == {'NerfMLP_0'} | MORE_PARAMS.get(name, {'PropMLP_0'})
+
+
+def num_values(tree):
+  return sum(x.size for x in jax.tree_util.tree_leaves(tree))
 
 
 @pytest.mark.parametrize(
