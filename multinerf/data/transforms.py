@@ -21,6 +21,7 @@ from multinerf.data import (
   json_fields,
   photo_set,
   photographs,
+  ply,
   transforms_lens,
 )
 
@@ -91,13 +92,15 @@ def read_photographs(
     notes += (f'{FILE} has {", ".join(unused)}, which is not used.',)
   names = _names(used)
   camtoworlds = np.stack([_pose(f) for f in used])
+  undo = _undo_applied(meta, path)
+  points, point_notes = _points(folder, meta, path, undo)
   depths, cfg = _depths(folder, cfg, meta, path, used)
   masks, mask_keeps = _masks(folder, used)
   photos = photo_set.Photographs(
     folder=folder,
     names=names,
     files=tuple(f.file for f in used),
-    camtoworlds=_undo_applied(camtoworlds, meta, path),
+    camtoworlds=_moved(camtoworlds, undo),
     pixtocams=lenses.pixtocams,
     widths=lenses.widths,
     heights=lenses.heights,
@@ -106,12 +109,13 @@ def read_photographs(
     masks=masks,
     mask_keeps=mask_keeps,
     depths=depths,
+    points=points,
     test_names=None
     if test_paths is None
     else frozenset(
       n for n, f in zip(names, used, strict=True) if f.path in test_paths
     ),
-    notes=notes + split_notes,
+    notes=notes + split_notes + point_notes,
   )
   return photos, cfg
 
@@ -255,10 +259,8 @@ def _pose(frame: _Frame) -> np.ndarray:
   return matrix[:3]
 
 
-def _undo_applied(
-  camtoworlds: np.ndarray, meta: dict[str, Any], path: pathlib.Path
-) -> np.ndarray:
-  """Poses before nerfstudio's tools moved and scaled them."""
+def _undo_applied(meta: dict[str, Any], path: pathlib.Path) -> np.ndarray:
+  """[4, 4] similarity back from where nerfstudio's tools moved the capture."""
   applied = np.eye(4)
   if meta.get('applied_transform') is not None:
     rows = json_fields.need(meta, 'applied_transform', list, path)
@@ -272,10 +274,32 @@ def _undo_applied(
       f'{applied[:3].tolist()}.'
     )
   scale = json_fields.positive(meta, 'applied_scale', path) or 1.0
-  undo = np.linalg.inv(np.diag([scale, scale, scale, 1.0]) @ applied)
-  before = pose_lib.unpad_poses(undo @ pose_lib.pad_poses(camtoworlds))
-  before[:, :, :3] *= scale * size
-  return before
+  return np.linalg.inv(np.diag([scale, scale, scale, 1.0]) @ applied)
+
+
+def _moved(camtoworlds: np.ndarray, similarity: np.ndarray) -> np.ndarray:
+  """Poses [n, 3, 4] under a similarity; rotations stay rotations."""
+  moved = pose_lib.unpad_poses(similarity @ pose_lib.pad_poses(camtoworlds))
+  moved[:, :, :3] /= np.cbrt(np.linalg.det(similarity[:3, :3]))
+  return moved
+
+
+def _points(
+  folder: pathlib.Path,
+  meta: dict[str, Any],
+  path: pathlib.Path,
+  similarity: np.ndarray,
+) -> tuple[base.Points | None, tuple[str, ...]]:
+  """nerfstudio's `ply_file_path` under a similarity, and notes."""
+  name = json_fields.text(meta, 'ply_file_path', path)
+  if name is None:
+    return None, ()
+  file = json_fields.path_below(folder, name, f'{path}, ply_file_path')
+  if not file.is_file():
+    return None, (f'{FILE} names points in {name}, which does not exist.',)
+  points = ply.read_points(file)
+  xyz = points.xyz @ similarity[:3, :3].T + similarity[:3, 3]
+  return dataclasses.replace(points, xyz=xyz), ()
 
 
 def _masks(

@@ -285,6 +285,35 @@ def test_poses_are_taken_back_to_the_frame_of_the_capture(tmp_path):
   shot_util.assert_images_are_what_cameras_see(load(tmp_path))
 
 
+def test_points_move_with_the_poses(tmp_path):
+  pictures = shots()
+  meta = write_capture(tmp_path, pictures, SHARED)
+  seen = np.array([[0.1, 0.2, -0.3], [-0.4, 0.1, 0.2]])
+  # The file's frame is the capture's, shifted and twice as large.
+  for frame, shot in zip(meta['frames'], pictures, strict=True):
+    pose = shot.pose.copy()
+    pose[:, 3] = 2 * (pose[:, 3] + 1)
+    frame['transform_matrix'] = rows(pose)
+  shift = np.concatenate([np.eye(3), np.ones((3, 1))], 1).tolist()
+  meta |= {'applied_transform': shift, 'applied_scale': 2.0}
+  meta['ply_file_path'] = 'sparse_pc.ply'
+  write_meta(tmp_path, meta)
+  (note,) = load(tmp_path).notes
+  assert note == (
+    'transforms.json names points in sparse_pc.ply, which does not exist.'
+  )
+  lines = '\n'.join(' '.join(map(str, 2 * (p + 1))) for p in seen)
+  (tmp_path / 'sparse_pc.ply').write_text(
+    'ply\nformat ascii 1.0\nelement vertex 2\nproperty float x\n'
+    f'property float y\nproperty float z\nend_header\n{lines}\n'
+  )
+  scene = load(tmp_path)
+  back = np.linalg.inv(scene.world_transform)
+  np.testing.assert_allclose(
+    scene.points.xyz @ back[:3, :3].T + back[:3, 3], seen, atol=1e-6
+  )
+
+
 def half_mask(i, kept, size=(20, 16)):
   """A grey image that is `kept` in its left half, more or less."""
   values = np.full(size[::-1], 255 - kept, np.uint8)
