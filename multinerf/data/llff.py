@@ -5,6 +5,7 @@ perhaps LLFF's `poses_bounds.npy`: the layout of mip-NeRF 360 and LLFF scenes,
 and of one's own after COLMAP.
 """
 
+import collections
 import dataclasses
 import pathlib
 
@@ -56,7 +57,7 @@ def read_photographs(
     model = colmap.read_model(found[0])
     photos = colmap.to_photographs(model, folder, IMAGES)
     photos = dataclasses.replace(photos, notes=photos.notes + found[1])
-    photos = _with_bounds(photos, folder / _BOUNDS)
+    photos = _with_bounds(_found_by_stem(photos, folder / IMAGES), folder)
   elif (folder / 'transforms.json').is_file():
     return None
   elif (folder / _BOUNDS).is_file():
@@ -97,12 +98,45 @@ def read_poses_bounds(path: pathlib.Path) -> Float[np.ndarray, 'n 17']:
   return rows
 
 
-def _with_bounds(photos, path) -> photo_set.Photographs:
+def _found_by_stem(photos, folder) -> photo_set.Photographs:
+  """Replaces files that have another extension than the poses' names.
+
+  Images are often converted after their poses are found. Only where one file,
+  and one pose, has that path without extension.
+  """
+  missing = [f for f in photos.files if not f.is_file()]
+  if not missing:
+    return photos
+  by_stem: dict[pathlib.Path, list[pathlib.Path]] = {}
+  for file in photo_pixels.list_images(folder):
+    by_stem.setdefault(file.with_suffix(''), []).append(file)
+  poses = collections.Counter(f.with_suffix('') for f in photos.files)
+  other = {
+    f: by_stem[f.with_suffix('')][0]
+    for f in missing
+    if len(by_stem.get(f.with_suffix(''), ())) == 1
+    and poses[f.with_suffix('')] == 1
+  }
+  if not other:
+    return photos
+  names = photo_set.listed(f.name for f in other.values())
+  note = (
+    f'{len(other)} images have another extension than their poses say: {names}.'
+  )
+  return dataclasses.replace(
+    photos,
+    files=tuple(other.get(f, f) for f in photos.files),
+    notes=(*photos.notes, note),
+  )
+
+
+def _with_bounds(photos, folder) -> photo_set.Photographs:
   """Adds the depth bounds of poses_bounds.npy, if there is one.
 
   Its rows are in the order of sorted names. If their number is another, the
   bounds of all together serve every image.
   """
+  path = folder / _BOUNDS
   if not path.is_file():
     return photos
   bounds = read_poses_bounds(path)[:, 15:]

@@ -2,7 +2,7 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 from jaxtyping import Float, Int, Num
@@ -141,11 +141,11 @@ class PixelSource:
   notes: tuple[str, ...] = ()
 
 
-def listed(names) -> str:
+def listed(names: Iterable[object]) -> str:
   """'a, b, c (and 7 more)'."""
-  names = [str(n) for n in names]
-  more = len(names) - _NAMED
-  text = ', '.join(names[:_NAMED])
+  texts = [str(n) for n in names]
+  more = len(texts) - _NAMED
+  text = ', '.join(texts[:_NAMED])
   return f'{text} (and {more} more)' if more > 0 else text
 
 

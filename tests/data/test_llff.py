@@ -192,6 +192,22 @@ def test_missing_posed_images_are_named_together(own_folder):
     load(own_folder)
 
 
+def test_converted_images_are_found_by_their_stem(own_folder):
+  before = load(own_folder)
+  for i in range(9):
+    name = own_folder / 'images' / f'view_0{i}.png'
+    name.rename(name.with_suffix('.PNG'))
+  scene = load(own_folder)
+  assert_same_scene(scene, before)
+  [note] = scene.notes
+  assert '9 images have another extension' in note
+  # Two candidates are no choice.
+  twin = own_folder / 'images' / 'view_03.jpg'
+  twin.write_bytes((own_folder / 'images' / 'view_03.PNG').read_bytes())
+  with pytest.raises(errors.DataError, match='1 of 9.*view_03.png'):
+    load(own_folder)
+
+
 def test_images_in_subfolders_are_found_by_their_relative_names(
   own_folder, truth
 ):
