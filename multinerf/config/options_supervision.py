@@ -33,8 +33,8 @@ class SupervisionOptions:
   )
   depth_sigma: float = option(
     0.01,
-    'Width of the band around a measured depth in which a surface may lie, '
-    'in units of t. New here.',
+    'Standard deviation of a measured depth, in units of t (ds_nerf, urf). '
+    'New here.',
     gt=0,
   )
   depth_ray_fraction: float = option(
@@ -52,5 +52,8 @@ class SupervisionOptions:
     'Supervised normal loss; an unknown name lists the known ones. New here.',
   )
   normal_loss_target: Literal['normals', 'normals_pred'] = option(
-    'normals', 'Which normals that loss looks at. New here.'
+    'normals',
+    'Which normals that loss looks at: those of the density (need '
+    'NerfMLP.disable_density_normals = False) or predicted ones (need '
+    'NerfMLP.enable_pred_normals = True). New here.',
   )
