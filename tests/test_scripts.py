@@ -14,6 +14,7 @@ PRESETS = {
   '360': '360.gin',
   'blender': 'blender_256.gin',
   'llff': 'llff_256.gin',
+  'raw': 'llff_raw.gin',
   'shinyblender': 'blender_refnerf.gin',
 }
 PROGRAMS = ('train', 'eval', 'render')

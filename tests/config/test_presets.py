@@ -9,7 +9,7 @@ import pytest
 
 from multinerf import errors, types
 from multinerf.config import gin_files, gin_setup
-from multinerf.ops import coord
+from multinerf.ops import coord, numerics
 
 PRESETS = sorted(p.name for p in gin_files.find_gin_configs().glob('*.gin'))
 
@@ -117,6 +117,60 @@ REFNERF = {
     max_deg_point=16,
   ),
 }
+# Both networks of RawNeRF's file.
+RAW = dict(
+  **AXES,
+  disable_density_normals=True,
+  max_deg_point=16,
+  density_noise=1.0,
+  rgb_padding=0.0,
+  rgb_activation=numerics.safe_exp,
+  rgb_bias=-5.0,
+  weight_init='glorot_uniform',
+)
+RAWNERF = {
+  'Config': dict(
+    dataset_loader='llff',
+    near=0.0,
+    far=1.0,
+    factor=4,
+    forward_facing=True,
+    rawnerf_mode=True,
+    data_loss_type='rawnerf',
+    apply_bayer_mask=True,
+    train_render_every=5000,
+    render_chunk_size=16384,
+    max_steps=500_000,
+    lr_delay_steps=2500,
+    lr_delay_mult=0.01,
+    adam_eps=1e-8,
+    interlevel_loss_mult=0.0,
+    distortion_loss_mult=0.01,
+    orientation_loss_mult=0.0,
+    data_coarse_loss_mult=0.1,
+    batch_size=16384,
+    lr_init=1e-3,
+    lr_final=1e-5,
+    checkpoint_every=25000,
+    grad_max_norm=0.1,
+    grad_max_val=0.1,
+  ),
+  'Model': dict(
+    ray_shape='cylinder',
+    single_mlp=True,
+    learned_exposure_scaling=True,
+    num_levels=2,
+    num_prop_samples=128,
+    num_nerf_samples=128,
+    opaque_background=True,
+    anneal_slope=0.0,
+    dilation_multiplier=0.0,
+    dilation_bias=0.0,
+    single_jitter=False,
+  ),
+  'PropMLP': RAW | dict(net_depth=4, net_width=256, disable_rgb=True),
+  'NerfMLP': RAW | dict(net_depth=8, net_width=256),
+}
 
 
 def with_more(preset, **more):
@@ -146,6 +200,13 @@ WANT = {
     LLFF, PropMLP=AXES, NerfMLP=AXES | dict(net_width=256)
   ),
   'llff_512.gin': with_more(LLFF, NerfMLP=dict(net_width=512)),
+  'llff_raw.gin': RAWNERF,
+  'llff_raw_test.gin': with_more(
+    RAWNERF,
+    Config=dict(
+      factor=0, eval_raw_affine_cc=True, eval_crop_borders=16, vis_decimate=4
+    ),
+  ),
   'tat.gin': with_more(
     NOTHING, Config=dict(dataset_loader='tat_nerfpp', near=0.1, far=1e6)
   ),
@@ -172,7 +233,8 @@ WANT = {
     Config=dict(render_path=True, render_path_frames=480, render_video_fps=60),
   ),
 }
-# The counts that the MultiNeRF repository prints.
+# The counts that the MultiNeRF repository prints; those of the last one are
+# also the sum of 612,740 for its network and 1000 x 3 exposure offsets.
 NUM_PARAMS = {
   '360.gin': 9_007_493,
   '360_glo4.gin': 9_012_005,
@@ -182,11 +244,13 @@ NUM_PARAMS = {
   'blender_refnerf.gin': 713_230,
   'llff_256.gin': 835_205,
   'llff_512.gin': 3_065_733,
+  'llff_raw.gin': 615_740,
 }
 # Top-level names besides NerfMLP_0, where they are not {PropMLP_0}.
 MORE_PARAMS = {
   '360_glo4.gin': {'PropMLP_0', 'Embed_0'},
   'blender_refnerf.gin': set(),
+  'llff_raw.gin': {'exposure_scaling_offsets'},
 }
 
 
@@ -210,7 +274,7 @@ def test_preset_binds_what_the_original_binds_and_nothing_else(name):
 
 
 def test_all_presets_of_multinerf_are_there_and_blender_means_blender_256():
-  assert len(WANT) == 11 and set(WANT) < set(PRESETS)
+  assert len(WANT) == 13 and set(WANT) < set(PRESETS)
   ours, theirs = (
     gin_setup.load('blender.gin'),
     gin_setup.load('blender_256.gin'),
@@ -283,6 +347,20 @@ def test_presets_resolve_from_any_directory_and_by_old_paths(
   (tmp_path / 'mine.gin').write_text(f"include '{name}'\nConfig.factor = 2\n")
   assert gin_setup.load(['mine.gin']).config.factor == 2
   assert gin_setup.load([str(tmp_path / 'mine.gin')]).config.far == 1e6
+
+
+def test_the_include_that_exists_only_inside_google_resolves(
+  tmp_path, monkeypatch
+):
+  # The first line of MultiNeRF's own llff_raw_test.gin.
+  (tmp_path / 'theirs.gin').write_text(
+    "include 'experimental/users/barron/mipnerf360/configs/llff_raw.gin'\n"
+    'Config.factor = 0\n'
+  )
+  monkeypatch.chdir(tmp_path)
+  theirs = gin_setup.load(['theirs.gin']).config
+  ours = gin_setup.load(['llff_raw.gin'], ['Config.factor = 0']).config
+  assert theirs == ours and theirs.rawnerf_mode
 
 
 def test_files_in_the_working_directory_come_before_presets(
