@@ -47,9 +47,7 @@ def _loss_inputs(cfg, rays, batch, renderings, levels, params):
   weights = jnp.ones_like(rgb)
   if rays.lossmult is not None and not cfg.disable_multiscale_loss:
     weights = jnp.broadcast_to(rays.lossmult, rgb.shape).astype(rgb.dtype)
-    # A batch without any weight has loss 0, not 0/0.
-    mean = parallel.pmean(jnp.mean(weights))
-    weights = weights / jnp.maximum(mean, jnp.finfo(weights.dtype).tiny)
+    weights = losses.normalize_weights(weights)
   return losses.LossInputs(
     rays=rays,
     rgb=rgb,
