@@ -1,6 +1,7 @@
 """How long a photograph was exposed, from what the camera wrote in it."""
 
 import pathlib
+import struct
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +13,12 @@ from multinerf.data import photo_set
 
 _EXIF_IFD = 0x8769
 _EXPOSURE_TIME, _ISO = 0x829A, 0x8827
+# What Pillow raises on damaged files and tags.
+_DAMAGED = (
+  *(OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError),
+  *(ArithmeticError, AttributeError, struct.error),
+  Image.DecompressionBombError,
+)
 
 
 def read_exposure(path: pathlib.Path) -> float | None:
@@ -22,9 +29,9 @@ def read_exposure(path: pathlib.Path) -> float | None:
   try:
     with Image.open(path) as img:
       tags = img.getexif().get_ifd(_EXIF_IFD)
-  # Pillow raises almost anything on damaged tags; they are not needed, and
-  # whether the pixels are readable is found out elsewhere.
-  except Exception:
+  # Damaged tags are as good as none; whether the pixels can be read is found
+  # out elsewhere.
+  except _DAMAGED:
     return None
   seconds, iso = _number(tags.get(_EXPOSURE_TIME)), _number(tags.get(_ISO))
   if seconds is None or iso is None:
@@ -56,10 +63,9 @@ def read_exposures(
 
 def _number(value: Any) -> float | None:
   """A positive finite number from an EXIF rational, integer or pair."""
-  if isinstance(value, tuple | list) and value:
-    value = value[0]
+  first: Any = value[0] if isinstance(value, tuple | list) and value else value
   try:
-    number = float(value)
+    number = float(first)
   except (TypeError, ValueError, ArithmeticError):
     return None
   return number if 0 < number < float('inf') else None

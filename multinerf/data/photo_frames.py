@@ -68,12 +68,8 @@ def normalize(
   return frame
 
 
-def move_points(
-  frame: SceneFrame, points: base.Points | None
-) -> base.Points | None:
+def move_points(frame: SceneFrame, points: base.Points) -> base.Points:
   """Scene points in the scene's frame."""
-  if points is None:
-    return None
   matrix = frame.world_transform
   xyz = points.xyz @ matrix[:3, :3].T + matrix[:3, 3]
   return dataclasses.replace(points, xyz=xyz)
@@ -154,13 +150,21 @@ def keypoints(
   mean over the points (DS-NeRF, arXiv:2107.02791, section 3.3).
 
   Args:
-    photos: With points and observations.
+    photos: The photographs.
     frame: Their frame.
     cameras: Of the split, at the resolution that is used.
     index: [k] which photographs these are.
     masks: Of the split; masked pixels are left out.
+
+  Raises:
+    DataError: There are no points, or it is not known who sees them.
   """
   seen, points = photos.observations, photos.points
+  if points is None or seen is None:
+    raise errors.DataError(
+      f'{photos.folder} has no points that its images see; set '
+      "Config.depth_source = 'maps' or Config.depth_loss_mult = 0."
+    )
   place = np.full(len(photos), -1)
   place[index] = np.arange(len(index))
   cam = place[seen.cam_idx]
@@ -199,7 +203,7 @@ def _ray_parameter(points, camtoworlds, camtype, ndc) -> np.ndarray:
   _, t = projection.points_to_pixels(
     points, np.eye(3), camtoworlds, camtype=camtype
   )
-  return t
+  return np.asarray(t)
 
 
 def _trust(reprojection_errors: np.ndarray) -> np.ndarray:

@@ -61,12 +61,15 @@ def make_scene(
   if not cfg.render_path:
     loaded, more = _load_pixels(cfg, photos, frame, pixels, cameras, index)
     notes += pixels.notes + more
+  points = photos.points
+  if points is not None:
+    points = photo_frames.move_points(frame, points)
   return base.Scene(
     name=photos.folder.resolve().name,
     split=split,
     cameras=cameras,
     image_names=tuple(photos.names[i] for i in index),
-    points=photo_frames.move_points(frame, photos.points),
+    points=points,
     depth_bounds=frame.bounds,
     notes=notes,
     world_transform=frame.world_transform,
@@ -141,11 +144,6 @@ def _load_pixels(cfg, photos, frame, pixels, cameras, index):
       cfg, photos, frame, cameras, index
     )
   elif cfg.depth_loss_mult > 0:
-    if photos.points is None or photos.observations is None:
-      raise errors.DataError(
-        f'{photos.folder} has no points that its images see; set '
-        "Config.depth_source = 'maps' or Config.depth_loss_mult = 0."
-      )
     loaded['keypoints'] = photo_frames.keypoints(
       photos, frame, cameras, index, masks
     )
