@@ -151,13 +151,17 @@ def _load_metadata(
   )
   pix2cam = json_fields.array(lists['pix2cam'], (num, 3, 3), 'pix2cam', where)
   poses = json_fields.array(lists['cam2world'], (num, 4, 4), 'cam2world', where)
-  bounds = [
-    _numbers(listed, key, num, where, default)
-    for key, default in (('near', cfg.near), ('far', cfg.far))
-  ]
+  near = _numbers(listed, 'near', num, where, cfg.near)
+  far = _numbers(listed, 'far', num, where, cfg.far)
+  for i in np.flatnonzero((near < 0) | (near >= far))[:1]:
+    raise errors.DataError(
+      f'{where}: near = {near[i]:g} and far = {far[i]:g} of {files[i].name} '
+      'are not 0 <= near < far.'
+    )
   lossmult = _numbers(listed, 'lossmult', num, where, 1.0)
   if (lossmult < 0).any():
     raise errors.DataError(f'{where}: lossmult must not be negative.')
+  colours = _read_images(files, sizes, path)  # sizes are right from here on
   return base.Scene(
     name=folder.resolve().name,
     split=split,
@@ -166,12 +170,12 @@ def _load_metadata(
       poses,
       widths=sizes[:, 0],
       heights=sizes[:, 1],
-      near=bounds[0],
-      far=bounds[1],
+      near=near,
+      far=far,
       lossmult=lossmult,
     ),
     image_names=tuple(f.name for f in files),
-    images=_read_images(files, sizes, path),
+    images=colours,
   )
 
 

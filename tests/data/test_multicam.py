@@ -225,6 +225,11 @@ FAULTS = {
     _lists(height=[17] * 12),
     '000_d0.png is 24x16, but .*metadata.json says 24x17',
   ),
+  'huge size': (_lists(width=[1e11] * 12), 'says 1e\\+11x16'),
+  'bounds': (
+    _lists(near=[2] * 11 + [7]),
+    'near = 7 and far = 6.5 of 002_d3.png are not',
+  ),
   'matrix': (_lists(pix2cam=[[1, 2]] * 12), 'pix2cam is not 12x3x3'),
   'weight': (_lists(lossmult=[-1] * 12), 'lossmult must not be negative'),
 }
