@@ -50,7 +50,8 @@ class Model(models.Model):
     Returns:
       (renderings, ray_history), a dict per sampling level each. A rendering
       holds the fields of `types.Rendering` that are not None; ray_history
-      those of `types.FieldOutput`, None included, with sdist, tdist, weights.
+      those of `types.FieldOutput`, None included (but black where there is no
+      colour), with sdist, tdist, weights.
     """
     renderings, levels = super().__call__(
       _ray_keys(rng, rays),
@@ -167,6 +168,8 @@ def _history(level: types.Level) -> dict[str, Any]:
     f.name: getattr(level.field, f.name)
     for f in dataclasses.fields(types.FieldOutput)
   }
+  if found['rgb'] is None:  # a proposal's
+    found['rgb'] = jnp.zeros((*level.weights.shape, 3), level.weights.dtype)
   return found | {
     'sdist': level.sdist,
     'tdist': level.tdist,
@@ -177,13 +180,13 @@ def _history(level: types.Level) -> dict[str, Any]:
 def _add_samples(renderings, history, num_rays) -> None:
   """Puts the samples of the first rays into the renderings of all levels."""
   first = lambda x, ndim: x.reshape((-1, *x.shape[-ndim:]))[:num_rays]
-  # Proposals have no colour: they are shown in the final colour of the ray.
-  final = first(renderings[-1]['rgb'], 1)[:, None, :]
-  for i, (rendering, level) in enumerate(zip(renderings, history, strict=True)):
+  weights, rgbs = first(history[-1]['weights'], 1), first(history[-1]['rgb'], 2)
+  # Proposals have no colour: they are shown in that of the last level's weight.
+  final = jnp.sum(weights[..., None] * rgbs, axis=-2, keepdims=True)
+  for rendering, level in zip(renderings, history, strict=True):
+    own = first(level['weights'], 1)
     rendering['ray_sdist'] = first(level['sdist'], 1)
-    rendering['ray_weights'] = first(level['weights'], 1)
-    own = first(level['rgb'], 2) if i == len(history) - 1 else None
-    shape = (*rendering['ray_weights'].shape, final.shape[-1])
-    rendering['ray_rgbs'] = (
-      jnp.broadcast_to(final, shape) if own is None else own
-    )
+    rendering['ray_weights'] = own
+    shape = (*own.shape, final.shape[-1])
+    rendering['ray_rgbs'] = jnp.broadcast_to(final, shape)
+  renderings[-1]['ray_rgbs'] = rgbs
