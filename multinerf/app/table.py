@@ -10,6 +10,7 @@ scenes of the table have a value.
 
 import argparse
 import dataclasses
+import os
 import pathlib
 import sys
 from collections.abc import Sequence
@@ -20,6 +21,7 @@ from multinerf.evaluation import results
 
 RESULTS = 'results.json'
 _NOTHING = '-'
+_ASIDE = 'collapsed_seed_'  # what train.py put aside
 _MEAN = 'mean'
 # How metrics are written; the others have three digits.
 _TITLES = {'psnr': 'PSNR', 'ssim': 'SSIM', 'lpips': 'LPIPS', 'mae': 'MAE'}
@@ -99,11 +101,14 @@ def find_runs(paths: Sequence[str]) -> tuple[list[pathlib.Path], list[str]]:
         f'There is no {RESULTS} in {top} or in two levels of folders below '
         'it; run eval.py first.'
       )
-    found += [path.resolve() for path in here]
+    # Not resolved: a link has the name that the user gave it.
+    found += [pathlib.Path(os.path.abspath(path)) for path in here]
     notes += [
       f'{path} has checkpoints but no {RESULTS}; run eval.py.'
       for path in candidates
-      if path not in here and any(path.glob('manifest_*.json'))
+      if path not in here
+      and any(path.glob('checkpoint_*'))
+      and not path.name.startswith(_ASIDE)
     ]
   return list(dict.fromkeys(found)), notes
 

@@ -126,7 +126,7 @@ def test_scenes_of_released_data_get_their_published_names(tmp_path, call):
 
 def test_what_is_missing_is_a_dash_is_named_and_makes_no_mean(runs, call):
   (runs / 'big' / 'lego' / 'results.json').unlink()
-  (runs / 'big' / 'lego' / 'manifest_4.json').write_text('{}')
+  (runs / 'big' / 'lego' / 'checkpoint_4').touch()
   status, out, err = call(runs, '--metrics=psnr')
   assert status == 0
   assert out.splitlines()[2:] == [
@@ -136,6 +136,19 @@ def test_what_is_missing_is_a_dash_is_named_and_makes_no_mean(runs, call):
   ]
   assert f'{runs}/big/lego has checkpoints but no results.json' in err
   assert 'There is no big/lego.' in err
+
+
+def test_what_training_put_aside_is_no_run_and_links_keep_their_names(
+  runs, call
+):
+  aside = runs / 'base' / 'lego' / 'collapsed_seed_1'
+  aside.mkdir()
+  (aside / 'checkpoint_4').touch()
+  (runs / 'linked').mkdir()
+  (runs / 'linked' / 'toys').symlink_to(runs / 'base' / 'lego')
+  status, out, err = call(runs / 'base' / 'lego', runs / 'linked')
+  assert (status, 'collapsed' in err) == (0, False)
+  assert '| toys |' in out and 'linked: PSNR' in out
 
 
 def test_a_metric_that_was_not_measured_is_said(tmp_path, call):
