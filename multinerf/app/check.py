@@ -13,7 +13,7 @@ from multinerf.app import cli, writing
 from multinerf.app import field as field_lib
 from multinerf.config import gin_setup, schema, views
 from multinerf.data import base, images, inspection
-from multinerf.evaluation import results, visualize
+from multinerf.evaluation import raw_display, results, visualize
 from multinerf.ops import color
 
 _DOC = """Opens a data folder as training would and says what is wrong with it.
@@ -183,8 +183,9 @@ def sheet(scene: base.Scene) -> np.ndarray:
 def _dotted(scene: base.Scene, i: int) -> np.ndarray:
   """Image i as float RGB with points drawn on it."""
   picture = np.array(color.decode_rgb(scene.images.image(i)), np.float32)
-  if scene.raw is not None:
-    picture = np.clip(picture / scene.raw.exposure, 0, 1) ** (1 / 2.2)
+  postprocess = raw_display.postprocessor(scene)
+  if postprocess is not None:
+    picture = postprocess(picture).astype(np.float32)
   if scene.masks is not None:
     picture = picture * np.where(scene.masks.image(i) > 0, 1, 0.3)
   if scene.points is None or not len(scene.points.xyz):
