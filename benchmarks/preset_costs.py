@@ -51,7 +51,8 @@ def costs(name: str) -> tuple[int, float, float]:
   forward = jax.make_jaxpr(outputs)(params).jaxpr
   training = jax.make_jaxpr(jax.grad(outputs))(params).jaxpr
   num = sum(x.size for x in jax.tree_util.tree_leaves(params))
-  return num, *(_flops(j) / NUM_RAYS / 1e6 for j in (forward, training))
+  per_ray = NUM_RAYS * 1e6
+  return num, _flops(forward) / per_ray, _flops(training) / per_ray
 
 
 def _rays() -> types.Rays:

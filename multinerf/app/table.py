@@ -321,9 +321,10 @@ def _rows(table: Table) -> list[tuple[str, list[tuple[str, bool]]]]:
   values = dict(table.values)
   for metric in table.metrics:
     for experiment in table.experiments:
-      column = [values.get((s, metric, experiment)) for s in table.scenes]
-      if None not in column:
-        values[_MEAN, metric, experiment] = sum(column) / len(column)
+      keys = [(scene, metric, experiment) for scene in table.scenes]
+      if all(key in values for key in keys):
+        total = sum(values[key] for key in keys)
+        values[_MEAN, metric, experiment] = total / len(keys)
   rows = []
   for scene in (*table.scenes, *([_MEAN] if len(table.scenes) > 1 else [])):
     row = []
