@@ -10,6 +10,7 @@ import os
 import pathlib
 import re
 import shutil
+import struct
 from collections.abc import Sequence
 from typing import Any
 
@@ -27,6 +28,11 @@ _OTHER_PHOTOS = (
   *('.dng', '.cr2', '.cr3', '.nef', '.arw', '.raf', '.orf', '.rw2'),
 )
 MIN_IMAGES = 2
+# What Pillow raises on damaged tags.
+_EXIF_ERRORS = (
+  *(OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError),
+  *(ArithmeticError, AttributeError, struct.error),
+)
 _EXIF_KEYS = (
   ExifTags.Base.Make,
   ExifTags.Base.Model,
@@ -237,10 +243,16 @@ def _prepare_one(
 
 
 def _read_exif(path: pathlib.Path) -> tuple[list[str], int]:
-  """What EXIF says of camera and zoom, and its orientation, 1 .. 8."""
-  with Image.open(path) as picture:
-    exif = picture.getexif()
-    fields = {**exif, **exif.get_ifd(ExifTags.IFD.Exif)}
+  """What EXIF says of camera and zoom, and its orientation, 1 .. 8.
+
+  Damaged EXIF is as good as none; the pixels have been read before.
+  """
+  try:
+    with Image.open(path) as picture:
+      exif = picture.getexif()
+      fields = {**exif, **exif.get_ifd(ExifTags.IFD.Exif)}
+  except _EXIF_ERRORS:
+    fields = {}
   orientation = fields.get(ExifTags.Base.Orientation, 1)
   known = [fields[key] for key in _EXIF_KEYS if key in fields]
   return (
@@ -255,8 +267,9 @@ def _rewrite_upright(path: pathlib.Path, target: pathlib.Path) -> np.ndarray:
     upright = ImageOps.exif_transpose(picture)
     jpeg = path.suffix.lower() in ('.jpg', '.jpeg')
     options: dict[str, Any] = dict(shrink.JPEG_OPTIONS) if jpeg else {}
-    exif = upright.getexif()
-    files.write_file(
-      target, lambda p: upright.save(p, exif=exif.tobytes(), **options)
-    )
+    try:
+      options['exif'] = upright.getexif().tobytes()
+    except _EXIF_ERRORS:
+      options['exif'] = b''  # some cameras write what cannot be written again
+    files.write_file(target, lambda p: upright.save(p, **options))
   return images.read_image(target)

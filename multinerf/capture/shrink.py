@@ -5,10 +5,9 @@ import pathlib
 import numpy as np
 from jaxtyping import Num, UInt8
 from PIL import Image
-from scipy import sparse
 
 from multinerf.capture import files
-from multinerf.data import images
+from multinerf.data import resize
 
 # High enough that the artefacts are below the noise of a photograph.
 JPEG_OPTIONS = {'quality': 95, 'subsampling': 0}
@@ -30,46 +29,21 @@ def reduced_size(width: int, height: int, factor: int) -> tuple[int, int]:
 def area_average(
   image: Num[np.ndarray, 'h w c'], factor: int
 ) -> UInt8[np.ndarray, 'h2 w2 c']:
-  """Shrinks an image; every new pixel is the mean of the area it covers.
+  """Shrinks an image to 8 bits; new pixels are the means of what they cover.
 
-  Where a side is no multiple of the factor, a pixel on the border of two boxes
-  counts in part in both (Pillow's BOX filter gives it to one of them, which
-  shifts details by up to half a pixel). Colours are averaged as they are
-  stored (sRGB), weighted by opacity if there is a fourth channel.
+  Colours are averaged as they are stored (sRGB), weighted by opacity if there
+  is a fourth channel; see `resize.area_average`. (Pillow's BOX filter would
+  shift details by up to half a pixel where the factor does not divide a side.)
 
   Args:
-    image: uint8, or uint16 (which becomes 8 bits); 3 or 4 channels.
+    image: uint8 or uint16; 3 or 4 channels.
     factor: >= 1.
   """
-  height, width, channels = image.shape
-  new_width, new_height = reduced_size(width, height, factor)
-  values = image.astype(np.float32) / np.float32(np.iinfo(image.dtype).max)
-  if channels == 4:
-    values[..., :3] *= values[..., 3:]
-  rows = _averaging(height, new_height) @ values.reshape(height, -1)
-  rows = rows.reshape(new_height, width, channels).swapaxes(0, 1)
-  columns = _averaging(width, new_width) @ rows.reshape(width, -1)
-  small = columns.reshape(new_width, new_height, channels).swapaxes(0, 1)
-  if channels == 4:
-    opacity = np.maximum(small[..., 3:], np.finfo(np.float32).tiny)
-    small = np.concatenate([small[..., :3] / opacity, small[..., 3:]], axis=2)
-  return images.to_uint8(small)
-
-
-def _averaging(side: int, new_side: int) -> sparse.csr_array:
-  """[new_side, side] matrix of the means of equal stretches of a line."""
-  borders = np.linspace(0, side, new_side + 1)
-  first, last = np.floor(borders[:-1]), np.ceil(borders[1:])
-  most = int((last - first).max())
-  index = first[:, None].astype(int) + np.arange(most)
-  overlap = np.minimum(index + 1, borders[1:, None])
-  overlap = overlap - np.maximum(index, borders[:-1, None])
-  keep = (overlap > 0) & (index < side)
-  row = np.broadcast_to(np.arange(new_side)[:, None], index.shape)
-  weights = (overlap[keep] * new_side / side).astype(np.float32)
-  return sparse.csr_array(
-    (weights, (row[keep], index[keep])), shape=(new_side, side)
-  )
+  height, width = image.shape[:2]
+  small = resize.area_average(image, *reduced_size(width, height, factor))
+  if small.dtype == np.uint16:
+    small = np.round(small / 257.0).astype(np.uint8)
+  return small
 
 
 def write_copies(

@@ -82,6 +82,26 @@ def test_a_photograph_rotated_by_exif_becomes_upright(
   assert any('rotated' in n for n in prepared.notes) == (orientation != 1)
 
 
+@pytest.mark.filterwarnings('ignore:Tag data larger|Corrupt EXIF:UserWarning')
+@pytest.mark.parametrize(
+  'damaged',
+  [
+    b'Exif\0\0no tags',
+    b'Exif\0\0II*\0\x08\0\0\0\xff\xff' + b'\x12\x01\x07\0' * 9,
+    b'Exif\0\0II*\0\xff\xff\0\0',
+  ],
+)
+def test_damaged_exif_is_as_good_as_none(tmp_path, damaged):
+  folder = tmp_path / 'in'
+  write_photo(folder / 'a.jpg')
+  gen = np.random.default_rng(0)
+  pixels = gen.integers(0, 256, (8, 8, 3), dtype=np.uint8)
+  Image.fromarray(pixels).save(folder / 'b.jpg', exif=damaged)
+  prepared = prepare(folder, tmp_path / 'out')
+  assert prepared.names == ('a.jpg', 'b.jpg')
+  assert prepared.cameras == ('32x24', '8x8')
+
+
 def test_images_of_equal_size_and_focal_length_share_a_camera(tmp_path):
   folder = tmp_path / 'in'
   write_photo(folder / 'a.jpg', focal=4.0)
