@@ -223,16 +223,15 @@ def test_rendering_answers_the_reference(golden, thorough):
 
 
 def test_extras_of_any_name_are_composited():
-  weights = jnp.float32([[0.25, 0.5]])
-  out = render.volumetric_rendering(
-    jnp.zeros((1, 2, 3)),
-    weights,
-    jnp.float32([[1, 2, 3]]),
-    1.0,
-    jnp.float32([[4]]),
-    True,
-    {'semantics': jnp.float32([[[1, 2], [3, 4]]]), 'nothing': None},
-  )
+  @jax.jit
+  def composite(weights, values):
+    extras = {'semantics': values, 'nothing': None}
+    rgbs, t = jnp.zeros((1, 2, 3)), jnp.float32([[1, 2, 3]])
+    return render.volumetric_rendering(
+      rgbs, weights, t, 1.0, jnp.float32([[4]]), True, extras
+    )
+
+  out = composite(jnp.float32([[0.25, 0.5]]), jnp.float32([[[1, 2], [3, 4]]]))
   np.testing.assert_allclose(out['semantics'], [[1.75, 2.5]])
   assert 'nothing' not in out
 

@@ -45,13 +45,14 @@ def test_parameters_are_those_of_the_package(variables):
 
 def test_deterministic_results_are_those_of_the_package_as_dicts(variables):
   rays = upstream_rays()
-  call = jax.jit(
-    functools.partial(small_model().apply, train_frac=0.5, compute_extras=True)
-  )
-  renderings, history = call(variables, None, rays)
-  want, levels = model_util.model().apply(
-    variables, None, rays, train_frac=0.5, compute_extras=True
-  )
+  options = dict(train_frac=0.5, compute_extras=True)
+
+  @jax.jit
+  def both(variables):
+    plain = model_util.model().apply(variables, None, rays, **options)
+    return small_model().apply(variables, None, rays, **options), plain
+
+  (renderings, history), (want, levels) = both(variables)
   for got, model, level, entry in zip(
     renderings, want, levels, history, strict=True
   ):
@@ -89,13 +90,20 @@ def test_one_key_of_either_kind_jitters_every_ray_apart(variables):
 
 def test_constructed_model_has_the_default_fields():
   rays = upstream_rays(3)
-  model, variables = jax.eval_shape(
-    lambda: (None, models.construct_model(jax.random.key(0), rays, CONFIG)[1])
-  )
-  assert model is None
-  want = model_util.shapes(ours.Model(), rays)
-  got = {k: v.shape for k, v in model_util.flat(variables['params']).items()}
-  assert got == want
+  made = []
+
+  def construct(key):
+    model, variables = models.construct_model(key, rays, CONFIG)
+    made.append(model)
+    return variables
+
+  shapes = jax.eval_shape(construct, jax.random.key(0))['params']
+  default = ours.Model()
+  assert made[0].num_levels == default.num_levels
+  assert made[0].nerf_mlp == default.nerf_mlp and made[0].config is CONFIG
+  width = default.nerf_mlp.net_width
+  assert shapes['NerfMLP_0']['Dense_1']['kernel'].shape == (width, width)
+  assert set(shapes) == {'NerfMLP_0', 'PropMLP_0'}
 
 
 def test_an_image_is_the_rays_of_its_chunks(variables):
