@@ -163,7 +163,7 @@ def _read_json(path: pathlib.Path) -> Mapping[str, Any]:
   return found[0]
 
 
-def _row(entry: Mapping[str, Any], name: str) -> dict[str, np.ndarray]:
+def _row(entry: Mapping[str, Any], name: str) -> dict[str, Any]:
   """The fields of `Exif` for one image."""
   black = _numbers(entry, 'BlackLevel', (1, 4), name)
   white = _numbers(entry, 'WhiteLevel', (1,), name)[0]
