@@ -99,7 +99,11 @@ def write(reconstructions: Sequence[Any], scene: pathlib.Path) -> None:
       reconstruction.write_binary(str(folder))
 
 
-def _stack(rows: Sequence[Any], shape: tuple[int, ...], dtype=np.float64):
+def _stack(
+  rows: Sequence[Any],
+  shape: tuple[int, ...],
+  dtype: np.typing.DTypeLike = np.float64,
+) -> np.ndarray:
   return np.array(rows, dtype).reshape(len(rows), *shape)
 
 

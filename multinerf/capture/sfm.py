@@ -22,7 +22,7 @@ from multinerf.capture import settings as settings_lib
 
 Log = Callable[[str], None]
 _REPORT_SECONDS = 15.0
-_PAIRS_AT_ONCE = 200
+_PAIRS_AT_ONCE = 100  # also how soon Ctrl-C is heard
 _INSTALL = 'pip install "multinerf[colmap]"'
 # What makes it the official package of a recent release.
 _NEEDED = (

@@ -1,6 +1,7 @@
 """Smaller copies of images, each pixel the average of the area it covers."""
 
 import pathlib
+from typing import Any
 
 import numpy as np
 from jaxtyping import Num, UInt8
@@ -70,5 +71,5 @@ def write_image(path: pathlib.Path, image: UInt8[np.ndarray, 'h w c']) -> None:
   """Writes a JPEG (opacity is dropped) or PNG, by the name's ending."""
   jpeg = path.suffix.lower() in ('.jpg', '.jpeg')
   picture = Image.fromarray(image[..., :3] if jpeg else image)
-  options = JPEG_OPTIONS if jpeg else {}
+  options: dict[str, Any] = JPEG_OPTIONS if jpeg else {}
   files.write_file(path, lambda p: picture.save(p, **options))

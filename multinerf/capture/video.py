@@ -9,6 +9,7 @@ import pathlib
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from typing import IO, cast
 
 import numpy as np
 from jaxtyping import Int, Num, UInt8
@@ -122,17 +123,18 @@ def read_frames(
     with subprocess.Popen(
       command, stdout=subprocess.PIPE, stderr=said, bufsize=2**20
     ) as process:
+      stream = cast(IO[bytes], process.stdout)
       try:
-        yield from _parse_frames(process.stdout)
+        yield from _parse_frames(stream)
       finally:
-        process.stdout.close()
+        stream.close()
         process.terminate()
     if process.returncode > 0:
       said.seek(0)
       raise _unreadable(path, said.read().decode(errors='replace'))
 
 
-def _parse_frames(stream) -> Iterator[np.ndarray]:
+def _parse_frames(stream: IO[bytes]) -> Iterator[np.ndarray]:
   """Decodes PPM and PGM pictures that follow each other."""
   while (magic := stream.readline().strip()) in (b'P5', b'P6'):
     width, height = map(int, stream.readline().split())
