@@ -13,7 +13,7 @@ def colours(split):
   return gen.uniform(size=(NUM, SIZE, SIZE, 3))
 
 
-@datasets.register('my_set')
+@datasets.register('ring')
 class MyDataset(datasets.Dataset):
   """Five cameras on a ring that look at the origin."""
 

@@ -25,9 +25,7 @@ from multinerf.config import gin_setup, views
 from multinerf.data import base
 
 HERE = pathlib.Path(__file__).resolve().parent
-CONFIG = configs.Config(
-  dataset_loader='my_set', batch_size=32, near=2.0, far=6.0
-)
+CONFIG = configs.Config(dataset_loader='ring', batch_size=32, near=2.0, far=6.0)
 
 
 @pytest.fixture(scope='module')
@@ -149,9 +147,9 @@ def test_options_that_loaders_do_not_get_are_named():
 
 
 def test_a_name_is_taken_once(user):
-  assert datasets.register('my_set', user.MyDataset) is user.MyDataset
+  assert datasets.register('ring', user.MyDataset) is user.MyDataset
   with pytest.raises(errors.ConfigError, match='already registered'):
-    datasets.register('my_set', datasets.Dataset)
+    datasets.register('ring', datasets.Dataset)
   with pytest.raises(errors.ConfigError, match='already registered'):
     datasets.register('blender')(user.MyDataset)
   assert 'blender' not in datasets.DATASETS.names()
@@ -162,7 +160,7 @@ def test_a_name_is_taken_once(user):
 
 def test_training_batches_are_sharded_patches_of_the_images(user):
   config = configs.Config(
-    dataset_loader='my_set', batch_size=64, patch_size=2, near=2.0, far=6.0
+    dataset_loader='ring', batch_size=64, patch_size=2, near=2.0, far=6.0
   )
   dataset = datasets.load_dataset('train', None, config)
   peeked, batch, after = dataset.peek(), next(dataset), next(iter(dataset))
@@ -185,7 +183,7 @@ def test_training_batches_are_sharded_patches_of_the_images(user):
 
 def test_rays_may_be_left_to_the_train_step(user):
   config = configs.Config(
-    dataset_loader='my_set',
+    dataset_loader='ring',
     batch_size=32,
     cast_rays_in_train_step=True,
     compute_disp_metrics=True,
@@ -254,7 +252,7 @@ def test_train_py_trains_on_the_users_dataset(user, tmp_path, monkeypatch):
       '/nowhere',
       tmp_path,
       'import my_dataset',
-      "Config.dataset_loader = 'my_set'",
+      "Config.dataset_loader = 'ring'",
       'Config.early_exit_steps = 3',
     ),
   )
@@ -271,7 +269,7 @@ def test_a_ported_training_loop_lowers_the_loss(user):
     [
       *run_util.BINDINGS,
       'import my_dataset',
-      "Config.dataset_loader = 'my_set'",
+      "Config.dataset_loader = 'ring'",
     ],
   )
   config = setup.config

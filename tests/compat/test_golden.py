@@ -143,7 +143,9 @@ def test_deterministic_sampling_answers_the_reference(golden, name, thorough):
     check(golden('stepfun'), name, case, fn, params=params, grads=False)
 
 
-@pytest.mark.parametrize('case', ['sj0', 'sj1'])
+@pytest.mark.parametrize(
+  'case', ['sj0', pytest.param('sj1', marks=pytest.mark.slow)]
+)
 def test_random_sampling_draws_the_numbers_of_the_reference(golden, case):
   data = golden('stepfun').case('sample_rng_oldjax', case)
   arrays = [jnp.asarray(data['in_t']), jnp.asarray(data['in_w_logits'])]
@@ -334,7 +336,7 @@ def test_rays_of_pixels_answer_the_reference(golden, thorough):
     ('cast_ray_batch', 'percam'),
   ],
 )
-@pytest.mark.parametrize('xnp', [np, jnp])
+@pytest.mark.parametrize('xnp', [np, pytest.param(jnp, marks=pytest.mark.slow)])
 def test_rays_of_images_and_batches_answer_the_reference(
   golden, name, case, xnp
 ):

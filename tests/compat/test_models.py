@@ -106,6 +106,7 @@ def test_constructed_model_has_the_default_fields():
   assert set(shapes) == {'NerfMLP_0', 'PropMLP_0'}
 
 
+@pytest.mark.slow
 def test_an_image_is_the_rays_of_its_chunks(variables):
   model = small_model()
   height, width = 5, 7  # 35 rays: chunks of 16, 16 and 3
