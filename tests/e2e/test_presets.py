@@ -70,7 +70,6 @@ CASES = {
     ('Config.factor = 1',),
   ),
 }
-FAST = ('blender_256',)  # test_programs.py needs the same programs
 
 
 @pytest.fixture(scope='module')
@@ -131,10 +130,8 @@ def frames(folder):
   return [np.asarray(PIL.Image.open(path)) for path in paths]
 
 
-@pytest.mark.parametrize(
-  'name',
-  [pytest.param(n, marks=() if n in FAST else pytest.mark.slow) for n in CASES],
-)
+@pytest.mark.slow  # test_programs.py does the same for blender_256 by default
+@pytest.mark.parametrize('name', CASES)
 def test_preset_trains_resumes_evaluates_and_renders(
   name, scenes, tmp_path, capsys
 ):
