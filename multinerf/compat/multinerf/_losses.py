@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +13,6 @@ from multinerf.compat.multinerf import _options, robustnerf
 from multinerf.losses import geometric, photometric, weight_decay
 from multinerf.training import optim
 
-T = TypeVar('T')
 Levels = Sequence[Mapping[str, Any]]
 
 
@@ -169,7 +168,7 @@ def weight_loss(params: Any, config: Any) -> Any:
   return weight_decay.weight(_inputs(params=params), cfg)
 
 
-def clip_gradients(grad: T, config: Any) -> T:
+def clip_gradients(grad: Any, config: Any) -> Any:
   """Clips each network's gradient by value, then by norm.
 
   Args:

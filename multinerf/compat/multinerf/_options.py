@@ -11,6 +11,11 @@ def part(config: Any, cls: type[T]) -> T:
 
   Lenient, unlike `config.views.view`: ported code may bring a config class of
   its own, which lacks the options that are new here.
+
+  Raises:
+    TypeError: `cls` is not a dataclass.
   """
+  if not dataclasses.is_dataclass(cls):
+    raise TypeError(f'A part of a config is a dataclass; {cls!r} is not.')
   names = [f.name for f in dataclasses.fields(cls)]
   return cls(**{n: getattr(config, n) for n in names if hasattr(config, n)})

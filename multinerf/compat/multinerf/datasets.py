@@ -80,6 +80,11 @@ class Dataset:
     DataError: The hook left something out, or it does not fit together.
   """
 
+  images: Any
+  camtoworlds: Any
+  pixtocams: Any
+  metadata: Any
+
   def __init__(self, split: str, data_dir: str | None, config: Any):
     self.split = utils.DataSplit(split)
     self.data_dir = data_dir
@@ -96,6 +101,7 @@ class Dataset:
     self._load_disps = config.compute_disp_metrics
     self._load_normals = config.compute_normal_metrics
     self._config = config
+    self._sampler: batching.RaySampler | None = None  # made when needed
     self._position = 0  # steps, or images, handed out so far
     self._load_renderings(config)
     self._scene = self._make_scene()
@@ -148,10 +154,11 @@ class Dataset:
     """The next batch, which stays the next one."""
     if self.split is utils.DataSplit.TEST:
       return self.generate_ray_batch(self._position % self.size)
-    sampler = batching.RaySampler(
-      self._scene, views.view(self._config, batching.SamplerConfig)
-    )
-    batch = sampler.batch(
+    if self._sampler is None:
+      self._sampler = batching.RaySampler(
+        self._scene, views.view(self._config, batching.SamplerConfig)
+      )
+    batch = self._sampler.batch(
       self._position,
       process_index=parallel.process_index(),
       process_count=parallel.process_count(),
@@ -165,7 +172,7 @@ class Dataset:
     """All rays [H, W] of one view, with what its images hold."""
     scene = self._scene
     image = lambda kind: None if kind is None else kind.image(cam_idx)
-    flat = lambda kind: None if kind is None else image(kind)[..., 0]
+    flat = lambda kind: None if kind is None else kind.image(cam_idx)[..., 0]
     batch = types.Batch(
       pixels=projection.image_pixels(scene.cameras, cam_idx),
       rgb=image(scene.images),
@@ -208,7 +215,15 @@ class Dataset:
     rgb = batch.rgb
     if rgb is not None and rgb.dtype != np.float32:
       rgb = rgb.astype(np.float32) / np.iinfo(rgb.dtype).max
-    return utils.Batch(rays, rgb, batch.disps, batch.normals, batch.alphas)
+    return utils.Batch(
+      rays,
+      rgb,
+      batch.disps,
+      batch.normals,
+      batch.alphas,
+      depths=batch.depths,
+      depth_weights=batch.depth_weights,
+    )
 
 
 class _SceneDataset(Dataset):

@@ -85,9 +85,8 @@ def construct_model(
   Returns:
     The model and {'params': ...}.
   """
-  model = Model(config=config)
   dtype = getattr(config, 'compute_dtype', 'float32')
-  model = models.with_compute_dtype(model, dtype)
+  model: Any = models.with_compute_dtype(Model(config=config), dtype)
   few = jax.tree.map(lambda r: jnp.reshape(r, (-1, r.shape[-1]))[:2], rays)
   return model, jax.jit(lambda key: model.init(key, None, few))(rng)
 
