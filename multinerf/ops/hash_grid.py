@@ -21,6 +21,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, UInt32
 
+from multinerf import errors
+
 # Multipliers of the published Zip-NeRF hash; not those of instant-ngp.
 _PRIMES = (1, 19349663, 83492791)
 _CORNERS = tuple(itertools.product((0, 1), repeat=3))
@@ -45,15 +47,15 @@ def grid_sizes(
     1 + supersample * log2(max / min) rounded sizes.
 
   Raises:
-    ValueError: That count is not a whole number.
+    ConfigError: That count is not a whole number.
   """
   count = 1 + supersample * math.log2(max_size / min_size)
   whole = round(count)
   if abs(count - whole) > 1e-4:
-    raise ValueError(
+    raise errors.ConfigError(
       f'scale_supersample * log2(max_grid_size / min_grid_size) = '
       f'{count - 1:.4f} must be whole (sizes {min_size} to '
-      f'{max_size}, scale_supersample {supersample}).'
+      f'{max_size}, scale_supersample {supersample}; gin: HashEncoding).'
     )
   ratio = max_size / min_size
   steps = max(whole - 1, 1)

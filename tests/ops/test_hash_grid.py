@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from multinerf import errors
 from multinerf.ops import hash_grid
 
 SIZES = (4, 8, 16)
@@ -123,5 +124,5 @@ def test_sizes_are_a_geometric_sequence_with_both_ends():
 
 
 def test_a_fractional_number_of_levels_is_refused():
-  with pytest.raises(ValueError, match='must be whole'):
+  with pytest.raises(errors.ConfigError, match='must be whole'):
     hash_grid.grid_sizes(16, 100, 1.0)
