@@ -139,7 +139,6 @@ def test_deterministic_sampling_answers_the_reference(golden, name, thorough):
   fn = functools.partial(getattr(stepfun, name), None)  # rng comes first
   for case in chosen(golden('stepfun'), name, thorough):
     params = keywords(golden('stepfun').case(name, case))
-    assert 'use_gpu_resampling' in params or case.startswith('nodomain')
     check(golden('stepfun'), name, case, fn, params=params, grads=False)
 
 
