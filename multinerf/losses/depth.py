@@ -33,8 +33,10 @@ DEPTH_LOSSES: registry.Registry[DepthLoss] = registry.Registry(
 # Added to a weight before its logarithm, as in the code of DS-NeRF: bounds the
 # loss of a ray that misses, and the gradient where a weight is 0.
 _LOG_EPS = 1e-5
-# Smallest expected depth that has a logarithm; a ray through nothing has 0.
+# Smallest depth that has a logarithm.
 _MIN_DEPTH = 1e-6
+# Below this opacity a ray's mean depth fades to 0, as does what moves it.
+_MIN_OPACITY = 1e-2
 # Keeps the aligning scale finite while all predictions are (nearly) alike:
 # added to their variance, in units of their mean square.
 _RIDGE = 1e-6
@@ -72,6 +74,16 @@ def expected_depth(level: types.Level) -> Float[Array, '*batch']:
   """sum_i w_i t_i over the intervals' midpoints; 0 for a ray through nothing."""
   mids = 0.5 * (level.tdist[..., :-1] + level.tdist[..., 1:])
   return jnp.sum(level.weights * mids, axis=-1)
+
+
+def mean_depth(level: types.Level) -> Float[Array, '*batch']:
+  """Expected depth of the light that is stopped, sum w_i t_i / sum w_i.
+
+  A loss that forgives a factor must use it: `expected_depth` also changes with
+  the opacity, and fog of the right thickness would be a solution.
+  """
+  opacity = jnp.sum(level.weights, axis=-1)
+  return expected_depth(level) / jnp.maximum(opacity, _MIN_OPACITY)
 
 
 def termination_target(
@@ -167,14 +179,14 @@ def scale_invariant(
   weights: Float[Array, '*batch'],
   cfg: base.LossConfig,
 ) -> Float[Array, '']:
-  """Variance of log(expected depth / depth): right up to one factor.
+  """Variance of log(mean depth / depth): right up to one factor.
 
   Eigen et al. 2014 (arXiv:1406.2283, Eq. 3; Eq. 4 with lambda = 1). The factor
   is one for the whole batch: with depths of another scale in each image use
   Config.batching = 'single_image'.
   """
   del cfg
-  predicted = jnp.maximum(expected_depth(level), _MIN_DEPTH)
+  predicted = jnp.maximum(mean_depth(level), _MIN_DEPTH)
   ratio = jnp.log(predicted) - jnp.log(jnp.maximum(depths, _MIN_DEPTH))
   # The mean is the minimiser, so no gradient passes through it.
   mean = parallel.pmean(jnp.mean(weights * jax.lax.stop_gradient(ratio)))
@@ -188,18 +200,19 @@ def scale_shift(
   weights: Float[Array, '*batch'],
   cfg: base.LossConfig,
 ) -> Float[Array, '']:
-  """Squared error after the best scale and shift of the expected depths.
+  """Squared error after the best scale and shift of the mean depths.
 
-  min over a >= 0 and b of the mean of (a expected + b - depth)^2: MiDaS'
+  min over a >= 0 and b of the mean of (a mean depth + b - depth)^2: MiDaS'
   alignment (arXiv:1907.01341) as MonoSDF uses it (arXiv:2206.00665), for depths
   of a monocular network. In the units of `depths`, squared; one alignment for
   the whole batch, so depths of another scale in each image need
   Config.batching = 'single_image'.
   """
   # Differs from the papers: a >= 0. While predictions run against the depths,
-  # they would be pulled to the best surface turned inside out.
+  # they would be pulled to the best surface turned inside out. And theirs are
+  # opaque, where the mean depth is the expected one.
   del cfg
-  predicted = expected_depth(level)
+  predicted = mean_depth(level)
 
   def mean(values):  # of the whole batch
     return parallel.pmean(jnp.mean(weights * values))

@@ -44,6 +44,10 @@ def expected(t, w):
   return sum(w[i] * (t[i] + t[i + 1]) / 2 for i in range(len(w)))
 
 
+def mean(t, w):
+  return expected(t, w) / sum(w)
+
+
 def loss_of_ray(name, t, w, depth):
   """Slow twin of the losses that look at one ray at a time."""
   if name == 'mse':
@@ -65,10 +69,10 @@ def slow_loss(name, data):
   trust = data['depth_weights'] / data['depth_weights'].sum()
   rays = list(zip(data['tdist'], data['weights'], data['depths'], strict=True))
   if name == 'scale_invariant':
-    ratio = np.array([math.log(expected(t, w) / d) for t, w, d in rays])
+    ratio = np.array([math.log(mean(t, w) / d) for t, w, d in rays])
     return np.sum(trust * ratio**2) - np.sum(trust * ratio) ** 2
   if name == 'scale_shift':
-    predicted = np.array([expected(t, w) for t, w, _ in rays])
+    predicted = np.array([mean(t, w) for t, w, _ in rays])
     root = np.sqrt(trust)
     system = np.stack([predicted, np.ones_like(predicted)], -1)
     fit = np.linalg.lstsq(
@@ -85,10 +89,7 @@ def correlated_batch(seed=0):
   """Depths that the predictions follow, so that the best scale is positive."""
   data = random_batch(seed)
   predicted = np.array(
-    [
-      expected(t, w)
-      for t, w in zip(data['tdist'], data['weights'], strict=True)
-    ]
+    [mean(t, w) for t, w in zip(data['tdist'], data['weights'], strict=True)]
   )
   noise = np.random.default_rng(seed).normal(0, 0.3, NUM_RAYS)
   data['depths'] = np.abs(predicted * 0.8 + 1.5 + noise)
@@ -190,6 +191,18 @@ def test_unknown_scale_does_not_matter(name):
   np.testing.assert_allclose(
     scaled_grad, unit * grad, rtol=1e-3, atol=1e-3 * unit * size
   )
+
+
+@pytest.mark.parametrize('name', ['scale_invariant', 'scale_shift'])
+def test_fog_cannot_stand_in_for_depth(name):
+  # Thinner fog is no other depth: else it would fit depths of another scale.
+  data = correlated_batch(2)
+  loss, grad = run(name, data)
+  thin = np.linspace(0.3, 1, NUM_RAYS)[:, None]
+  thinner, _ = run(name, data | {'weights': data['weights'] * thin})
+  np.testing.assert_allclose(thinner, loss, rtol=1e-4)
+  along = np.sum(grad * data['weights'], axis=-1)
+  np.testing.assert_allclose(along, 0, atol=1e-5 * np.abs(grad).max())
 
 
 def test_an_unknown_shift_does_not_matter_to_scale_shift():
