@@ -22,10 +22,6 @@ from multinerf import errors
 
 AXIS = 'batch'
 T = TypeVar('T')
-# XLA ends the process when one virtual device waits 40 s for another, which
-# happens on a machine that is busy with other things, or was asleep.
-_PATIENCE = 'xla_cpu_collective_call_terminate_timeout_seconds'
-_PATIENCE_SECONDS = 86400
 
 
 def configure_cpu_devices(batch_size: int, patch_size: int = 1) -> int:
@@ -58,9 +54,6 @@ def configure_cpu_devices(batch_size: int, patch_size: int = 1) -> int:
     jax.config.update('jax_num_cpu_devices', count)
   except RuntimeError:  # JAX's word for: the backend is already running.
     return 0
-  if count > 1 and _PATIENCE not in os.environ.get('XLA_FLAGS', ''):
-    flags = os.environ.get('XLA_FLAGS', '')
-    os.environ['XLA_FLAGS'] = f'{flags} --{_PATIENCE}={_PATIENCE_SECONDS}'
   return count
 
 

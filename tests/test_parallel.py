@@ -1,10 +1,5 @@
 """Sharing arrays between devices; tests run with 8 virtual ones."""
 
-import os
-import pathlib
-import subprocess
-import sys
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -160,46 +155,6 @@ def test_devices_set_by_the_user_are_left_alone():
   # tests/conftest.py sets --xla_force_host_platform_device_count.
   assert parallel.configure_cpu_devices(64) == 0
   assert jax.device_count() == 8
-
-
-VIRTUAL_DEVICES = """
-import os, sys, time
-import jax, jax.numpy as jnp, numpy as np
-os.sched_getaffinity = lambda pid: {0, 1}
-from multinerf import parallel
-
-assert parallel.configure_cpu_devices(64) == 2
-# Complain early, so that the test is short; giving up is what must not happen.
-os.environ['XLA_FLAGS'] += ' ' + sys.argv[1]
-
-def late(x):
-  time.sleep(3 * float(x))
-  return np.float32(x)
-
-def fn(x):
-  shape = jax.ShapeDtypeStruct((), jnp.float32)
-  return parallel.pmean(jax.pure_callback(late, shape, x))
-
-print(parallel.pmap_step(fn, donate_state=False)(jnp.arange(2.0)))
-"""
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize('patient', [True, False])
-def test_a_device_that_is_late_does_not_end_the_process(patient):
-  flags = '--xla_cpu_collective_call_warn_stuck_timeout_seconds=1'
-  if not patient:  # what would happen without: the test can see it
-    flags += ' --xla_cpu_collective_call_terminate_timeout_seconds=1'
-  env = {k: v for k, v in os.environ.items() if k != 'XLA_FLAGS'}
-  done = subprocess.run(
-    [sys.executable, '-c', VIRTUAL_DEVICES, flags],
-    cwd=pathlib.Path(__file__).resolve().parents[1],
-    env=env,
-    capture_output=True,
-    text=True,
-  )
-  assert (done.returncode == 0) == patient, done.stderr
-  assert ('[0.5 0.5]' in done.stdout) == patient
 
 
 def test_compilation_cache_none_leaves_the_setting(monkeypatch):
