@@ -2,11 +2,12 @@
 
   python benchmarks/supervision.py [--steps=300] [--views=6] [--only mse ...]
 
-Trains a small grid field on a few 64x64 views of the embedded scene: with
-colours alone, then with each depth loss (the scale-free ones on depths
-multiplied by 2.7), with depths at a few noisy points, as structure from motion
-gives them, and with each normal loss. Prints a Markdown table of errors on
-held-out views, whose depths and normals are exact.
+Trains on a few 64x64 views of the embedded scene: a small grid field with
+colours alone, with each depth loss (the scale-free ones on depths multiplied by
+2.7) and with depths at a few noisy points, as structure from motion gives them;
+then a smooth MLP with colours alone and with each normal loss, whose gradients
+a grid cannot use (docs/losses.md). Prints a Markdown table of errors on held-out
+views, whose depths and normals are exact.
 """
 
 import argparse
@@ -20,18 +21,51 @@ from multinerf.config import gin_setup, views
 from multinerf.data import base
 from multinerf.ops import color, directional
 
-BINDINGS = (
+SHARED = (
   'Config.synthetic_resolution = 64',
   'Config.synthetic_num_test = 4',
-  'Config.batch_size = 512',
-  'Model.num_levels = 2',
   'Config.render_chunk_size = 4096',
   'NerfMLP.disable_density_normals = False',
-  'prop/HashEncoding.min_grid_size = 32',
-  'prop/HashEncoding.max_grid_size = 32',
-  'nerf/HashEncoding.min_grid_size = 32',
-  'nerf/HashEncoding.max_grid_size = 64',
+  'Model.num_levels = 2',
 )
+# Preset and bindings by kind of field.
+FIELDS = {
+  'grid': (
+    'quickstart.gin',
+    (
+      *SHARED,
+      'Config.batch_size = 512',
+      'prop/HashEncoding.min_grid_size = 32',
+      'prop/HashEncoding.max_grid_size = 32',
+      'nerf/HashEncoding.min_grid_size = 32',
+      'nerf/HashEncoding.max_grid_size = 64',
+    ),
+  ),
+  'MLP': (
+    'blender_256.gin',
+    (
+      *SHARED,
+      "Config.dataset_loader = 'synthetic'",
+      "Config.batching = 'all_images'",
+      'Config.batch_size = 256',
+      'Config.lr_init = 5e-3',
+      'Config.lr_final = 5e-4',
+      'Config.lr_delay_steps = 20',
+      'Config.grad_max_norm = 0.',
+      'Config.adam_eps = 1e-8',
+      'Model.num_prop_samples = 32',
+      'Model.num_nerf_samples = 16',
+      'PropMLP.net_depth = 2',
+      'PropMLP.net_width = 32',
+      'PropMLP.max_deg_point = 4',
+      'NerfMLP.net_depth = 3',
+      'NerfMLP.net_width = 64',
+      'NerfMLP.max_deg_point = 4',
+      'NerfMLP.bottleneck_width = 32',
+      'NerfMLP.net_width_viewdirs = 32',
+    ),
+  ),
+}
 WRONG_SCALE = 2.7
 NUM_POINTS = 400
 # name -> (options, whether the depths have a wrong scale)
@@ -44,7 +78,7 @@ DEPTH = {
   'scale_shift': ({'depth_loss_mult': 0.02}, True),
 }
 POINTS = ('mse', 'ds_nerf')
-NORMAL_MULT = 0.01
+NORMAL_MULT = 0.1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,21 +99,25 @@ class Errors:
 
 
 def cases() -> dict[str, dict]:
-  """Row title -> options; 'scale' is taken out by `make_scene`."""
-  found = {'colours alone': {}}
+  """Row title -> options; `train` takes out 'scale' and 'field'."""
+  found = {'grid: colours alone': {}}
   for name, (options, scaled) in DEPTH.items():
-    title = f'depth {name}' + (f', depths x {WRONG_SCALE}' if scaled else '')
+    title = f'grid: depth {name}' + (
+      f', depths x {WRONG_SCALE}' if scaled else ''
+    )
     found[title] = {'depth_loss_type': name, **options}
     if scaled:
       found[title]['scale'] = WRONG_SCALE
   for name in POINTS:
-    found[f'depth {name}, {NUM_POINTS} points'] = {
+    found[f'grid: depth {name}, {NUM_POINTS} points'] = {
       'depth_loss_type': name,
       'depth_source': 'points',
       **DEPTH[name][0],
     }
+  found['MLP: colours alone'] = {'field': 'MLP'}
   for name in losses.NORMAL_LOSSES.names():
-    found[f'normal {name}'] = {
+    found[f'MLP: normal {name}'] = {
+      'field': 'MLP',
       'normal_loss_type': name,
       'normal_loss_mult': NORMAL_MULT,
     }
@@ -152,9 +190,9 @@ def measure(trainer: Trainer, test: base.Scene) -> Errors:
 
 def train(setup, options: dict, steps: int, test: base.Scene) -> Errors:
   """Trains with the options and measures."""
-  options = dict(options)
-  scale = options.pop('scale', 1.0)
-  config = dataclasses.replace(setup.config, max_steps=steps, **options)
+  scale = options.get('scale', 1.0)
+  known = {k: v for k, v in options.items() if k not in ('scale', 'field')}
+  config = dataclasses.replace(setup.config, max_steps=steps, **known)
   with Trainer(
     config, make_scene(config, scale), setup.build_model()
   ) as trainer:
@@ -169,17 +207,19 @@ def main():
   parser.add_argument('--steps', type=int, default=300)
   parser.add_argument('--views', type=int, default=6)
   parser.add_argument('--only', nargs='*', help='words of the rows to train')
-  parser.add_argument('--gin_bindings', nargs='*', default=[])
   args = parser.parse_args()
   own = f'Config.synthetic_num_train = {args.views}'
-  setup = gin_setup.load(
-    ['quickstart.gin'], [*BINDINGS, own, *args.gin_bindings]
-  )
-  parallel.enable_compilation_cache(setup.config.compilation_cache_dir)
-  cfg = views.view(setup.config, base.DataConfig)
+  setups = {
+    name: gin_setup.load([preset], [*bindings, own])
+    for name, (preset, bindings) in FIELDS.items()
+  }
+  config = setups['grid'].config
+  parallel.enable_compilation_cache(config.compilation_cache_dir)
   test = base.load_scene(
     dataclasses.replace(
-      cfg, compute_disp_metrics=True, compute_normal_metrics=True
+      views.view(config, base.DataConfig),
+      compute_disp_metrics=True,
+      compute_normal_metrics=True,
     ),
     'test',
   )
@@ -189,6 +229,7 @@ def main():
     if args.only and not any(word in title.split() for word in args.only):
       continue
     start = time.perf_counter()
+    setup = setups[options.get('field', 'grid')]
     found = train(setup, options, args.steps, test)
     print(
       f'| {title} | {found.depth:.4f} | {found.disparity:.2e} '
