@@ -78,7 +78,7 @@ DEPTH = {
   'scale_shift': ({'depth_loss_mult': 0.02}, True),
 }
 POINTS = ('mse', 'ds_nerf')
-NORMAL_MULT = 0.1
+NORMAL_MULT = 0.02
 
 
 @dataclasses.dataclass(frozen=True)
