@@ -8,8 +8,6 @@ import sys
 import pytest
 import run_util
 
-FEWER = ('Config.max_steps = 300', 'Config.batch_size = 1024')
-
 
 def measure(script, *bindings):
   """{first word of a line: the PSNRs in it} of an experiment's output."""
@@ -33,7 +31,7 @@ def measure(script, *bindings):
 
 @pytest.mark.slow
 def test_masks_keep_out_what_passes_before_the_camera():
-  found = measure('robustnerf.py', *FEWER)
+  found = measure('robustnerf.py', 'Config.max_steps = 300')
   (mse,), (robust,) = found['mse'], found['robustnerf']
   # docs/performance.md has the full experiment and what it gives.
   assert robust > mse + 1.5
@@ -41,6 +39,7 @@ def test_masks_keep_out_what_passes_before_the_camera():
 
 @pytest.mark.slow
 def test_codes_take_up_the_colour_casts_of_the_photographs():
-  found = measure('glo.py', *FEWER)
-  # Of the object, after colour correction.
-  assert found['with'][0] > found['without'][0] + 0.5
+  # Half the steps are too few: 0.4 dB.
+  found = measure('glo.py', 'Config.max_steps = 600')
+  # Of the object, after colour correction: 24.93 and 23.02 dB when written.
+  assert found['with'][0] > found['without'][0] + 1
