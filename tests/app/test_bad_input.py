@@ -237,6 +237,7 @@ def test_unwritable_run_folder(scene, tmp_path, refuse):
   assert blocker.read_text() == 'in the way'
 
 
+@pytest.mark.slow
 def test_unwritable_folder_of_evaluation(scene, run_dir, refuse):
   (run_dir / 'test_preds').write_text('in the way')
   message = refuse('eval', scene, run_dir)

@@ -77,6 +77,7 @@ def test_deterministic_results_are_those_of_the_package_as_dicts(variables):
   np.testing.assert_array_equal(renderings[1]['ray_rgbs'], last['rgb'][:2])
 
 
+@pytest.mark.slow
 def test_one_key_of_either_kind_jitters_every_ray_apart(variables):
   same = upstream_rays(1)
   rays = jax.tree.map(lambda x: jnp.repeat(x, 3, axis=0), same)

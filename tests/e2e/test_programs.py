@@ -308,8 +308,8 @@ def kill_seeds(monkeypatch, seeds):
   """Makes fields of these seeds dead: density bias -1e3, no gradient."""
   create = state_lib.create
 
-  def create_dead(model, optimizer, rays, seed):
-    state = create(model, optimizer, rays, seed)
+  def create_dead(model, optimizer, rays, seed, *more):
+    state = create(model, optimizer, rays, seed, *more)
     if seed in seeds:
       bias = state.params['params']['NerfMLP_0']['Dense_2']['bias']
       assert bias.shape == (1,)
@@ -454,6 +454,7 @@ assert 'multinerf.config.gin_setup' not in sys.modules
 """
 
 
+@pytest.mark.slow
 def test_the_python_api_needs_neither_gin_nor_flags(run_dir, scene, tmp_path):
   done = subprocess.run(
     [sys.executable, '-W', 'error', '-c', API, scene, tmp_path],

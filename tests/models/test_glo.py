@@ -145,6 +145,7 @@ def test_zip_nerf_s_appearance_adds_its_published_number_of_parameters():
 
 
 @pytest.mark.parametrize('mode', ['concatenate', 'affine'])
+@pytest.mark.slow
 def test_each_image_has_colours_of_its_own_and_new_views_those_of_zero(mode):
   net = model_util.model(nerf=dict(glo_mode=mode), **MODEL)
   rays = model_util.rays(4)

@@ -240,6 +240,7 @@ def test_losses_on_density_normals_reach_a_hash_grid():
     assert np.any(np.asarray(grad) != 0), name
 
 
+@pytest.mark.slow
 def test_noise_needs_keys_and_changes_what_its_option_says():
   options = dict(density_noise=1.0, bottleneck_noise=0.0)
   keys = model_util.ray_keys(2)
@@ -254,6 +255,7 @@ def test_noise_needs_keys_and_changes_what_its_option_says():
   assert np.all(np.abs(noisy.rgb - plain.rgb) > 1e-6)
 
 
+@pytest.mark.slow
 def test_bfloat16_layers_keep_float32_parameters_and_outputs():
   options = {**REF_NERF, 'net_width': 16}
   params, out = evaluate(model_util.nerf_mlp(**options))

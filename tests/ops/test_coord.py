@@ -327,6 +327,7 @@ def test_identity_comes_first_in_the_positional_encoding():
   np.testing.assert_array_equal(coord.pos_enc(x, 0, 0), x)
 
 
+@pytest.mark.slow
 def test_jit_changes_nothing():
   mean, cov = random_gaussians(6, (4,), 2.0)
   basis = geopoly.generate_basis('octahedron', 1).T

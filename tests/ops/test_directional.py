@@ -130,6 +130,7 @@ def test_harmonics_of_one_degree_have_constant_total_power():
     np.testing.assert_allclose(total, (2 * deg + 1) / (4 * np.pi), rtol=2e-5)
 
 
+@pytest.mark.slow
 def test_roughness_damps_high_degrees_to_nothing_with_finite_gradients():
   fn = jax.jit(directional.generate_ide_fn(5))
   xyz = random_directions(2, (4,))
@@ -221,6 +222,7 @@ def test_weighted_angle_of_known_vectors():
   np.testing.assert_allclose(got, 112.5, atol=0.02)
 
 
+@pytest.mark.slow
 def test_jit_changes_nothing():
   fn = functools.partial(directional.generate_ide_fn(3))
   xyz, kappa_inv = random_directions(7, (5,)), jnp.full((5, 1), 0.1)

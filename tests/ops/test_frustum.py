@@ -218,6 +218,7 @@ def test_projected_gaussians_equal_lifting_and_diagonalising(batch):
 
 
 @pytest.mark.parametrize('far', [0.5, 8.0, 1e3, 1e6])
+@pytest.mark.slow
 def test_projected_contracted_gaussians_equal_the_general_way(far):
   tdist, origins, directions, radii = random_rays(6, (8,), far=far)
   means, covs = frustum.cast_rays(
@@ -342,6 +343,7 @@ def test_jitter_below_one_half_reverses_the_pattern():
   )
 
 
+@pytest.mark.slow
 def test_hexagons_are_finite_with_gradients_at_every_distance():
   sizes = np.r_[0, 10.0 ** np.arange(-30, 31, 5)][:, None]
   tdist = jnp.asarray(sizes * np.array([0, 0, 1, 2]), jnp.float32)

@@ -83,6 +83,7 @@ def test_gradients_equal_those_of_differentiating_the_forward_pass():
     np.testing.assert_allclose(g, w, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_second_derivatives_exist_for_losses_on_normals():
   tables = _tables(0)
   x = np.full((2, 3), 0.4, np.float32)

@@ -60,6 +60,7 @@ def test_every_function_takes_any_batch_shape(batch):
   assert shape(stepfun.lossfun_distortion, t, w) == ()
 
 
+@pytest.mark.slow
 def test_functions_treat_rows_of_a_batch_independently():
   t, w = ops_util.step_function(2, n=6, batch=(2,))
   tq, wq = ops_util.step_function(3, n=4, batch=(2,))

@@ -495,6 +495,7 @@ for step in range(1, 10**6):
 """
 
 
+@pytest.mark.slow
 def test_kill_9_in_the_middle_of_saving_leaves_whole_checkpoints(tmp_path):
   target = {'step': 0, 'w': np.zeros((300, 1000), np.float32)}
   env = os.environ | {'PYTHONPATH': str(CHECKOUT)}

@@ -272,6 +272,7 @@ def scene():
   return cameras, pixels
 
 
+@pytest.mark.slow
 def test_pixels_and_the_rays_through_them_give_the_same_step():
   cameras, pixels = scene()
   rgb = np.random.default_rng(1).random((N, 3)).astype(np.float32)
