@@ -177,8 +177,8 @@ class Scene:
     normals: True world-space normals in [-1, 1]^3; or None.
     alphas: How much the normals of a pixel count, in [0, 1]: its opacity, or 0
       where the normals are unknown; or None.
-    masks: uint8, 1 channel, 0 where a pixel must not be trained on; metrics
-      do not look at it yet; or None.
+    masks: uint8, 1 channel, 0 where a pixel must not be used: it is neither
+      trained on nor measured; or None.
     depths: float32, 2 channels: measured ray parameter t, and how far to
       trust it (0: unknown); or None.
     keypoints: The same for a few pixels only; or None.

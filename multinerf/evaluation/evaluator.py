@@ -199,9 +199,11 @@ class _Run:
       linear = np.asarray(rendering.rgb)
       rendering = rendering.replace(rgb=self.postprocess(linear))
     if truth is not None and corrected is not None:
-      measured = self.metrics(np.asarray(rendering.rgb), truth)
+      masks = self.scene.masks
+      mask = None if masks is None else masks.image(i)[..., 0]
+      measured = self.metrics(np.asarray(rendering.rgb), truth, mask)
       measured |= self._geometry_metrics(rendering, i)
-      measured_cc = self.metrics(corrected, truth)
+      measured_cc = self.metrics(corrected, truth, mask)
       for key, value in measured.items():
         self.log(f'{key:30s} = {value:.4f}')
     self._save(i, rendering, corrected, linear)

@@ -184,7 +184,10 @@ class Metrics:
   lpips: PairMetric | None = None
 
   def __call__(
-    self, pred: Float[np.ndarray, 'h w 3'], gt: Float[np.ndarray, 'h w 3']
+    self,
+    pred: Float[np.ndarray, 'h w 3'],
+    gt: Float[np.ndarray, 'h w 3'],
+    mask: Num[np.ndarray, 'h w'] | None = None,
   ) -> dict[str, float]:
     """Returns 'psnr', 'ssim', 'mae' and, where there is one, 'lpips'.
 
@@ -193,6 +196,8 @@ class Metrics:
     Args:
       pred: Prediction in [0, 1]; clipped if it is quantised.
       gt: Truth in [0, 1].
+      mask: 0 where pixels do not count: psnr and mae are means over the
+        others, and metrics with a window see the truth there.
     """
     pred = quantize(pred) if self.quantize else _float64(pred)
     pred = crop(pred, self.crop_borders)
@@ -202,7 +207,16 @@ class Metrics:
       fns['lpips'] = self.lpips
     if not np.all(np.isfinite(pred)):
       return dict.fromkeys(fns, math.nan)
-    return {name: float(fn(pred, gt)) for name, fn in fns.items()}
+    if mask is None:
+      return {name: float(fn(pred, gt)) for name, fn in fns.items()}
+    valid = crop(mask, self.crop_borders) > 0
+    if not valid.any():
+      return dict.fromkeys(fns, math.nan)
+    filled = np.where(valid[..., None], pred, gt)
+    found = {name: float(fn(filled, gt)) for name, fn in fns.items()}
+    for name in ('psnr', 'mae'):
+      found[name] = float(fns[name](pred[valid], gt[valid]))
+    return found
 
 
 def _filter_valid(x: np.ndarray, taps: np.ndarray, axis: int) -> np.ndarray:

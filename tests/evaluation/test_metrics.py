@@ -158,3 +158,21 @@ def test_affine_correction_is_the_least_squares_fit():
       (pred[..., c] - b) / a,
       rtol=1e-9,
     )
+
+
+def test_masked_pixels_are_not_measured():
+  generator = np.random.default_rng(0)
+  gt = generator.uniform(0, 1, (16, 20, 3))
+  pred = np.clip(gt + generator.normal(0, 0.05, gt.shape), 0, 1)
+  mask = np.ones((16, 20), np.uint8)
+  measure = metrics.Metrics(quantize=False)
+  assert measure(pred, gt, mask) == pytest.approx(measure(pred, gt))
+  mask[:, 12:] = 0
+  spoilt = pred.copy()
+  spoilt[:, 12:] = 1 - gt[:, 12:]
+  found = measure(spoilt, gt, mask)
+  assert found == measure(pred, gt, mask)
+  assert found['psnr'] == metrics.psnr(pred[:, :12], gt[:, :12])
+  assert found['ssim'] > measure(spoilt, gt)['ssim']
+  nothing = measure(pred, gt, np.zeros_like(mask))
+  assert all(np.isnan(value) for value in nothing.values())
