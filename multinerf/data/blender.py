@@ -6,12 +6,10 @@ stranger: nothing in it is executed, sizes are checked before pixels are
 decoded, and each fault is one line that names the file.
 """
 
-import concurrent.futures
 import dataclasses
 import math
-import os
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float32, Num
@@ -19,11 +17,11 @@ from jaxtyping import Float32, Num
 from multinerf import errors
 from multinerf.cameras import camera, projection
 from multinerf.data import base, disparity, images, json_fields
+from multinerf.data import files as files_lib
 from multinerf.data import normals as normal_images
 from multinerf.ops import color
 
 _IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg')
-_NUM_THREADS = 8  # decoding releases the GIL; more threads only cost memory
 
 
 @dataclasses.dataclass(frozen=True)
@@ -169,18 +167,6 @@ def _reduced(cfg: base.DataConfig, width: int, height: int, path) -> list[int]:
   return [width // factor, height // factor]
 
 
-def _fill(num: int, load: Callable[[int], None]):
-  """load(0) ... load(num - 1) in a few threads; the first error is raised."""
-  workers = min(_NUM_THREADS, os.cpu_count() or 1, num)
-  with concurrent.futures.ThreadPoolExecutor(workers) as pool:
-    jobs = [pool.submit(load, i) for i in range(num)]
-    try:
-      for job in jobs:
-        job.result()
-    finally:
-      pool.shutdown(cancel_futures=True)
-
-
 def _allocate(num, size, channels, dtype) -> base.PixelBuffer:
   return base.PixelBuffer.allocate(
     [size[0]] * num, [size[1]] * num, channels, dtype
@@ -228,7 +214,7 @@ def _load_pngs(
     if alphas is not None:
       alphas.image(i)[...] = full[..., 3:] if full.shape[2] == 4 else 1
 
-  _fill(num, load)
+  files_lib.fill(num, load)
   return colours, alphas
 
 
@@ -259,7 +245,7 @@ def _load_tiffs(
     colours.image(i)[...] = _over_white(encoded)
     alphas.image(i)[...] = encoded[..., 3:]
 
-  _fill(len(files), load)
+  files_lib.fill(len(files), load)
   return colours, alphas
 
 
@@ -296,7 +282,7 @@ def _load_disps(cfg, transforms, colours, alphas=None) -> base.PixelBuffer:
       plane = _read_plane(file, reference, shape, 1)
       disps.image(i)[...] = disparity.to_depth(plane, alphas.image(i), factor)
 
-  _fill(len(files), load)
+  files_lib.fill(len(files), load)
   return disps
 
 
@@ -323,7 +309,7 @@ def _load_normals(cfg, transforms, colours, alphas) -> base.PixelBuffer:
     normals.image(i)[...] = decoded[..., :3]
     alphas.image(i)[...] *= decoded[..., 3:]
 
-  _fill(len(files), load)
+  files_lib.fill(len(files), load)
   return normals
 
 

@@ -1,10 +1,12 @@
-"""Matrices in files and files by name, for formats that consist of them.
+"""Files of data sets: by name, as matrices and arrays, many at a time.
 
 Whatever is wrong with a file becomes one `DataError` that names it.
 """
 
+import concurrent.futures
+import os
 import pathlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 from jaxtyping import Float
@@ -12,6 +14,7 @@ from jaxtyping import Float
 from multinerf import errors
 
 _MAX_BYTES = 2**20  # of a text file with one matrix
+_NUM_THREADS = 8  # decoding releases the GIL; more threads only cost memory
 
 
 def by_stem(
@@ -70,29 +73,48 @@ def read_matrix(
 
 
 def read_npy(
-  path: pathlib.Path, shape: tuple[int, ...]
-) -> Float[np.ndarray, 'n ...']:
-  """Reads an array [n, *shape] of finite numbers; pickles are refused.
+  path: pathlib.Path, shape: tuple[int | None, ...], *, finite: bool = True
+) -> Float[np.ndarray, '...']:
+  """Reads an array of numbers; nothing is unpickled.
+
+  Nothing is allocated before the file is known to be as long as it says.
+
+  Args:
+    path: The .npy file.
+    shape: Of the array; None for a side of any length >= 1.
+    finite: Whether numbers that are not finite are refused.
 
   Raises:
     DataError: The file is missing, or holds anything else.
   """
-  sides = 'x'.join(str(n) for n in shape)
-  want = f'{sides} finite numbers per image are needed'
+  sides = ', '.join('any' if n is None else str(n) for n in shape)
+  want = f'a .npy array [{sides}] of {"finite " * finite}numbers is needed'
   try:
-    values = np.load(path, allow_pickle=False)
+    mapped = np.load(path, mmap_mode='r', allow_pickle=False)
+    fits = mapped.ndim == len(shape) and all(
+      n in (None, m) for n, m in zip(shape, mapped.shape, strict=True)
+    )
+    if not fits or not mapped.size or mapped.dtype.kind not in 'fiu':
+      raise ValueError(f'it holds {mapped.dtype} of shape {mapped.shape}')
+    values = np.array(mapped, np.float64)
   except FileNotFoundError as e:
     raise errors.DataError(f'{path} does not exist; {want}.') from e
-  except (OSError, ValueError, EOFError) as e:
+  # A .npz archive is loaded as an object without `ndim`.
+  except (OSError, ValueError, EOFError, AttributeError) as e:
     raise errors.DataError(f'Cannot read {path}: {e}; {want}.') from e
-  if (
-    not isinstance(values, np.ndarray)
-    or values.dtype.kind not in 'fiu'
-    or values.shape[1:] != shape
-    or not np.isfinite(values).all()
-  ):
-    found = getattr(values, 'shape', 'several arrays')
-    raise errors.DataError(
-      f'{path} holds {found}, or numbers that are not finite; {want}.'
-    )
-  return values.astype(np.float64)
+  if finite and not np.isfinite(values).all():
+    row = np.argwhere(~np.isfinite(values))[0][0]
+    raise errors.DataError(f'{path}: row {row} is not finite; {want}.')
+  return values
+
+
+def fill(num: int, load: Callable[[int], None]) -> None:
+  """load(0) ... load(num - 1) in a few threads; the first error is raised."""
+  workers = max(1, min(_NUM_THREADS, os.cpu_count() or 1, num))
+  with concurrent.futures.ThreadPoolExecutor(workers) as pool:
+    jobs = [pool.submit(load, i) for i in range(num)]
+    try:
+      for job in jobs:
+        job.result()
+    finally:
+      pool.shutdown(cancel_futures=True)

@@ -14,7 +14,15 @@ from jaxtyping import Float
 
 from multinerf import errors
 from multinerf.cameras import projection
-from multinerf.data import base, colmap, exif, photo_pixels, photo_set, raw
+from multinerf.data import (
+  base,
+  colmap,
+  exif,
+  photo_pixels,
+  photo_set,
+  raw,
+)
+from multinerf.data import files as files_lib
 from multinerf.data import photographs as photographs_lib
 
 IMAGES = 'images'
@@ -81,21 +89,7 @@ def read_poses_bounds(path: pathlib.Path) -> Float[np.ndarray, 'n 17']:
   Raises:
     DataError: It is no such array, or a number is not finite.
   """
-  try:
-    rows = np.load(path, mmap_mode='r', allow_pickle=False)
-    if rows.ndim != 2 or rows.shape[1] != 17 or rows.dtype.kind not in 'fiu':
-      raise ValueError(f'it holds {rows.dtype} of shape {rows.shape}')
-    rows = np.array(rows, np.float64)
-  except (OSError, ValueError, EOFError, AttributeError) as e:
-    raise errors.DataError(
-      f'Cannot read {path}: {e}; a float array [N, 17] is needed.'
-    ) from e
-  bad = ~np.isfinite(rows).all(-1)
-  if bad.any():
-    raise errors.DataError(
-      f'{path}: row {np.flatnonzero(bad)[0]} is not finite.'
-    )
-  return rows
+  return files_lib.read_npy(path, (None, 17))
 
 
 def _found_by_stem(photos, folder) -> photo_set.Photographs:

@@ -24,6 +24,7 @@ from multinerf.data import (
   photo_pixels,
   resize,
 )
+from multinerf.data import files as files_lib
 
 FILE = 'metadata.json'
 NUM_SCALES = 4
@@ -121,7 +122,7 @@ def _shrunk(
     full = buffer.image(i // num_scales)
     target[...] = resize.area_average(full, width, height)
 
-  photo_pixels.fill(len(cameras), shrink)
+  files_lib.fill(len(cameras), shrink)
   return small
 
 
@@ -235,5 +236,5 @@ def _read_images(
     picture = images.read_image(files[i])
     buffer.image(i)[...] = photo_pixels.converted(picture, channels, dtype)
 
-  photo_pixels.fill(len(files), load)
+  files_lib.fill(len(files), load)
   return buffer

@@ -1,10 +1,8 @@
 """Colours, masks and depth images of posed photographs."""
 
-import concurrent.futures
 import functools
-import os
 import pathlib
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import numpy as np
 from jaxtyping import Num
@@ -12,9 +10,9 @@ from jaxtyping import Num
 from multinerf import errors
 from multinerf.cameras import camera, projection
 from multinerf.data import base, images, photo_frames, photo_set, resize
+from multinerf.data import files as files_lib
 
 _SUFFIXES = ('.png', '.jpg', '.jpeg', '.webp', '.bmp', '.tif', '.tiff')
-_NUM_THREADS = 8  # decoding releases the GIL; more threads only cost memory
 # Pixels by which the files of images_<factor> may miss the exact quotient.
 _SIZE_SLACK = 2
 
@@ -76,7 +74,7 @@ def load_colours(
   def load(k: int):
     buffer.image(k)[...] = source.read(int(index[k]))
 
-  fill(len(index), load)
+  files_lib.fill(len(index), load)
   return buffer
 
 
@@ -111,7 +109,7 @@ def load_masks(
       size = (int(photos.widths[i]), int(photos.heights[i]))
       target[...] = _read_mask(files[i], keeps, size, target.shape)
 
-  fill(len(index), load)
+  files_lib.fill(len(index), load)
   share = np.count_nonzero(buffer.values) / len(buffer.values)
   number = sum(files[i] is not None for i in index)
   note = (
@@ -158,7 +156,7 @@ def load_depths(
     target[..., 0] = np.where(valid, t, 0)
     target[..., 1] = valid
 
-  fill(len(index), load)
+  files_lib.fill(len(index), load)
   return buffer
 
 
@@ -176,25 +174,13 @@ def read_depth(path: pathlib.Path, scale: float) -> np.ndarray:
   if suffix in ('.tif', '.tiff'):
     return images.read_tiff(path).astype(np.float64)
   if suffix == '.npy':
-    return _read_npy(path)
+    return files_lib.read_npy(path, (None, None), finite=False)
   if images.read_header(path).bits != 16:
     raise errors.DataError(
       f'Depth image {path} has 8 bits; a 16-bit PNG, a 32-bit float TIFF or '
       '.npy is needed.'
     )
   return images.read_image(path)[..., 0] * float(scale)
-
-
-def fill(num: int, load: Callable[[int], None]):
-  """load(0) ... load(num - 1) in a few threads; the first error is raised."""
-  workers = max(1, min(_NUM_THREADS, os.cpu_count() or 1, num))
-  with concurrent.futures.ThreadPoolExecutor(workers) as pool:
-    jobs = [pool.submit(load, i) for i in range(num)]
-    try:
-      for job in jobs:
-        job.result()
-    finally:
-      pool.shutdown(cancel_futures=True)
 
 
 def converted(
@@ -349,19 +335,6 @@ def _read_mask(path, keeps, full, shape) -> np.ndarray:
       '(gin: Config.mask_keeps)?'
     )
   return resize.all_covered(keep, shape[1], shape[0])
-
-
-def _read_npy(path) -> np.ndarray:
-  """A 2-d array of numbers from a .npy file, never unpickled."""
-  try:
-    depth = np.load(path, mmap_mode='r', allow_pickle=False)
-    if depth.ndim != 2 or depth.dtype.kind not in 'fiu' or not depth.size:
-      raise ValueError(f'shape {depth.shape}, type {depth.dtype}')
-    return np.array(depth, np.float64)
-  except (OSError, ValueError, EOFError, AttributeError) as e:
-    raise errors.DataError(
-      f'Cannot read depth image {path}: {e}; a .npy array [H, W] is needed.'
-    ) from e
 
 
 def _along_rays(depth, frame, cameras, k, i) -> np.ndarray:

@@ -66,9 +66,9 @@ def _read_photographs(
   scene: pathlib.Path, folder: pathlib.Path
 ) -> photo_set.Photographs:
   """All images of a resolution with their cameras, in the input's frame."""
-  intrinsics = files.read_npy(folder / 'Ks.npy', (3, 3))
-  rotations = files.read_npy(folder / 'Rs.npy', (3, 3))
-  translations = files.read_npy(folder / 'ts.npy', (3,))
+  intrinsics = files.read_npy(folder / 'Ks.npy', (None, 3, 3))
+  rotations = files.read_npy(folder / 'Rs.npy', (None, 3, 3))
+  translations = files.read_npy(folder / 'ts.npy', (None, 3))
   num = len(intrinsics)
   if not num == len(rotations) == len(translations):
     raise errors.DataError(

@@ -12,7 +12,7 @@ from multinerf import errors
 from multinerf.app import cli
 from multinerf.cameras import poses, projection
 from multinerf.config import schema
-from multinerf.data import analytic, base, images
+from multinerf.data import analytic, base, images, llff
 
 SIZE = 20
 
@@ -462,3 +462,16 @@ def test_paths_of_captures_are_drawn_through_both_splits(
     moved(spline, truth.camtoworlds[:1])[0],
     atol=1e-5,
   )
+
+
+@pytest.mark.parametrize('shape', [(2**40, 17), (3, 16), (0, 17)])
+def test_poses_bounds_of_another_size_are_refused_before_allocation(
+  tmp_path, shape
+):
+  path = tmp_path / 'poses_bounds.npy'
+  header = {'descr': '<f8', 'fortran_order': False, 'shape': shape}
+  with open(path, 'wb') as f:
+    np.lib.format.write_array_header_1_0(f, header)
+    f.write(bytes(min(8 * shape[0] * shape[1], 1000)))
+  with pytest.raises(errors.DataError, match=r'array \[any, 17\]'):
+    llff.read_poses_bounds(path)

@@ -267,7 +267,10 @@ FVS_FAULTS = {
     lambda folder: (folder / 'dense').rename(folder / 'sparse'),
     'dense is not a folder',
   ),
-  'no Ks': (delete(f'{LARGEST}/Ks.npy'), 'Ks.npy does not exist; 3x3'),
+  'no Ks': (
+    delete(f'{LARGEST}/Ks.npy'),
+    r'Ks.npy does not exist; a .npy array \[any, 3, 3\]',
+  ),
   'pickle': (
     lambda folder: np.save(
       folder / LARGEST / 'Rs.npy', np.array([{}]), allow_pickle=True
@@ -276,7 +279,7 @@ FVS_FAULTS = {
   ),
   'flat ts': (
     lambda folder: np.save(folder / LARGEST / 'ts.npy', np.zeros((9, 4))),
-    r'ts.npy holds \(9, 4\)',
+    r'ts.npy: it holds float64 of shape \(9, 4\)',
   ),
   'few ts': (
     lambda folder: np.save(folder / LARGEST / 'ts.npy', np.zeros((8, 3))),
