@@ -187,14 +187,21 @@ class Field(Protocol):
   def __call__(
     self,
     keys: Array | None,
-    means: Float[Array, '*batch n 3'],
-    covs: Float[Array, '*batch n 3 3'],
+    samples: Any,
     *,
     viewdirs: Float[Array, '*batch 3'] | None = None,
     imageplane: Float[Array, '*batch 2'] | None = None,
     glo_vec: Float[Array, '*batch g'] | None = None,
   ) -> FieldOutput:
-    """Evaluates the field; `keys` is one key per ray, None = no noise."""
+    """Evaluates the field.
+
+    Args:
+      keys: One key per ray; None: no noise.
+      samples: `ops.frustum.Samples`: `.means` [..., n, 3], `.covs`, ...
+      viewdirs: Unit view directions.
+      imageplane: Positions on the image plane.
+      glo_vec: Appearance codes.
+    """
     ...
 
 

@@ -72,3 +72,16 @@ def assert_same_without_jit(fn, *args, rtol=1e-6, atol=1e-7):
   outs = map(jax.tree.leaves, (fn(*args), jax.jit(fn)(*args)))
   for plain, compiled in zip(*outs, strict=True):
     np.testing.assert_allclose(plain, compiled, rtol=rtol, atol=atol)
+
+
+def random_rays(seed, batch, n=6, far=8.0):
+  """(tdist, origins, directions, radii)."""
+  gen = np.random.default_rng(seed)
+  tdist = np.sort(gen.uniform(0.1, far, size=(*batch, n + 1)), axis=-1)
+  arrays = (
+    tdist,
+    gen.normal(size=(*batch, 3)),
+    gen.normal(size=(*batch, 3)),
+    gen.uniform(1e-3, 0.1, size=(*batch, 1)),
+  )
+  return tuple(jnp.asarray(x, jnp.float32) for x in arrays)

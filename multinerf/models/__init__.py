@@ -2,11 +2,12 @@
 
 from multinerf.models.build import check_num_images, with_compute_dtype
 from multinerf.models.encodings import HashEncoding
-from multinerf.models.mlp import NerfMLP, PropMLP
+from multinerf.models.mlp import MLP, NerfMLP, PropMLP
 from multinerf.models.model import Model
 
 __all__ = [
   'HashEncoding',
+  'MLP',
   'Model',
   'NerfMLP',
   'PropMLP',

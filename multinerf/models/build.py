@@ -13,6 +13,10 @@ def with_compute_dtype(
     model: Any model of MLP fields.
     compute_dtype: 'float32' or 'bfloat16'; parameters stay float32.
   """
+  if model.sampling_strategy is not None:
+    option = {'compute_dtype': compute_dtype}
+    params = tuple(dict(p) | option for p in model.mlp_params_per_level)
+    return model.clone(mlp_params_per_level=params)
   return model.clone(
     nerf_mlp=model.nerf_mlp.clone(compute_dtype=compute_dtype),
     prop_mlp=model.prop_mlp.clone(compute_dtype=compute_dtype),

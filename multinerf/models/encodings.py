@@ -1,19 +1,22 @@
-"""Encodings: from Gaussians (or points) to the features an MLP reads.
+"""Encodings: from samples to the features an MLP reads.
 
-Contract: `(means [..., n, 3], covs [..., n, 3, 3]) -> [..., n, F]`. An encoder
-with parameters is a linen module in the field `encoder` of an MLP; without one
-the MLP uses `integrated`.
+Without anything else an MLP reads `integrated`. An encoder with parameters is a
+linen module in the MLP's field `encoder`:
+`(points [..., n, k, 3], scales [..., n, k] or None) -> [..., n, F]`, where k
+points stand for each sample, in warped space.
 """
 
 import functools
+from collections.abc import Callable
+from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
-from multinerf.ops import coord, geopoly, hash_grid
+from multinerf.ops import coord, curves, frustum, geopoly, hash_grid
 
 
 @functools.lru_cache
@@ -23,12 +26,12 @@ def basis(shape: str, subdivisions: int) -> np.ndarray:
 
 
 def integrated(
-  means: Float[Array, '*batch n 3'],
-  covs: Float[Array, '*batch n 3 3'],
+  samples: frustum.Samples,
   *,
   directions: np.ndarray,
   min_deg: int,
   max_deg: int,
+  warp_fn: Callable[..., Any] | None = None,
 ) -> Float[Array, '*batch n f']:
   """Integrated positional encoding on off-axis directions.
 
@@ -36,19 +39,25 @@ def integrated(
   (arXiv:2111.12077, Sec. 2 and supplement A).
 
   Args:
-    means: Means of the Gaussians.
-    covs: Their covariances.
+    samples: Gaussians.
     directions: [3, k] projection directions.
     min_deg: First octave.
     max_deg: One past the last octave.
+    warp_fn: Maps space before; Gaussians follow linearised.
 
   Returns:
     2 k (max_deg - min_deg) features in [-1, 1].
   """
-  lifted_means, lifted_vars = coord.lift_and_diagonalize(
-    means, covs, directions
-  )
-  return coord.integrated_pos_enc(lifted_means, lifted_vars, min_deg, max_deg)
+  moments = (samples.means, samples.directions, samples.t_var, samples.r_var)
+  # Covariance matrices only for a warp whose Jacobian is not known.
+  if warp_fn is None:
+    lifted = frustum.project_gaussians(*moments, directions)
+  elif coord.is_contract(warp_fn):
+    lifted = frustum.project_contracted_gaussians(*moments, directions)
+  else:
+    warped = coord.track_linearize(warp_fn, samples.means, samples.covs)
+    lifted = coord.lift_and_diagonalize(*warped, directions)
+  return coord.integrated_pos_enc(*lifted, min_deg, max_deg)
 
 
 def _uniform(scale):
@@ -61,9 +70,9 @@ def _uniform(scale):
 class HashEncoding(nn.Module):
   """Multi-resolution grid features, dense where they fit, hashed elsewhere.
 
-  Instant-NGP (arXiv:2201.05989) in the parametrisation of Zip-NeRF
-  (arXiv:2304.06706). Positions are the Gaussians' means, mapped from the cube
-  [-bbox_scaling, bbox_scaling]^3; the Gaussians' extent is not used yet.
+  Instant-NGP (arXiv:2201.05989) with Zip-NeRF's parametrisation, weights for
+  the extent of samples, and averages over their points (arXiv:2304.06706,
+  Sec. 3 and supplement). The cube [-bbox_scaling, bbox_scaling]^3 is covered.
 
   Attributes:
     hash_map_size: Rows of a hashed level; n^3 <= this makes level n dense.
@@ -75,6 +84,8 @@ class HashEncoding(nn.Module):
     precondition_scaling: Parameters are stored divided by this, so that Adam
       moves features faster.
     bbox_scaling: Half the side of the cube that the grid covers.
+    append_scale: With scales, also give each level's weight as a feature, in
+      units of its typical value.
   """
 
   hash_map_size: int = 2**19
@@ -85,15 +96,44 @@ class HashEncoding(nn.Module):
   hash_init_range: float = 1e-4
   precondition_scaling: float = 10.0
   bbox_scaling: float = 2.0
+  append_scale: bool = True
+
+  def covers(self, x: Float[Array, '*batch 3']) -> Bool[Array, '*batch']:
+    """Whether points of warped space lie inside the cube."""
+    return jnp.all(jnp.abs(x) <= self.bbox_scaling, axis=-1)
 
   @nn.compact
   def __call__(
     self,
-    means: Float[Array, '*batch n 3'],
-    covs: Float[Array, '*batch n 3 3'] | None = None,
+    points: Float[Array, '*batch n k 3'],
+    scales: Float[Array, '*batch n k'] | None = None,
   ) -> Float[Array, '*batch n f']:
-    """Returns num_features per level for each mean, coarsest level first."""
-    del covs
+    """Features of each sample, coarsest level first.
+
+    Args:
+      points: Points that stand for a sample; features are their mean.
+      scales: Standard deviation of the isotropic Gaussian at each, in the
+        units of points; None: features of all levels count fully.
+
+    Returns:
+      num_features for each level, with scales and `append_scale` twice that:
+      [f, scale feature] level by level.
+    """
+    sizes, tables = self._tables()
+    x = (points / self.bbox_scaling + 1) / 2
+    flat = [table.reshape(-1, self.num_features) for table in tables]
+    features = hash_grid.lookup(
+      flat, x, sizes=sizes, table_size=self.hash_map_size
+    )
+    if scales is not None:
+      features = features.reshape(*x.shape[:-1], len(sizes), self.num_features)
+      spread = scales[..., None] / (2 * self.bbox_scaling)
+      features = self._weigh(features, tables, spread * np.array(sizes))
+      features = features.reshape(*x.shape[:-1], -1)
+    return jnp.mean(features, axis=-2) * self.precondition_scaling
+
+  def _tables(self):
+    """(sizes, tables) of the levels."""
     sizes = hash_grid.grid_sizes(
       self.min_grid_size, self.max_grid_size, self.scale_supersample
     )
@@ -105,10 +145,35 @@ class HashEncoding(nn.Module):
         name, shape = f'grid_{size:0{digits}d}', (size,) * 3
       else:
         name, shape = f'hash_{size:0{digits}d}', (self.hash_map_size,)
-      table = self.param(name, init, (*shape, self.num_features))
-      tables.append(table.reshape(-1, self.num_features))
-    x = (means / self.bbox_scaling + 1) / 2
-    features = hash_grid.lookup(
-      tables, x, sizes=sizes, table_size=self.hash_map_size
+      tables.append(self.param(name, init, (*shape, self.num_features)))
+    return sizes, tables
+
+  def _weigh(self, features, tables, cells):
+    """Fades levels whose cells are smaller than a sample (Zip-NeRF, Sec. 3.1).
+
+    Args:
+      features: [..., levels, f].
+      tables: Of each level.
+      cells: [..., levels] standard deviations in cells.
+    """
+    # The cells' own extent would add to a vanishing deviation; 1e-6 cells
+    # gives a weight of 1 to float precision, and a finite gradient.
+    weight = curves.approx_erf(1 / (np.sqrt(8) * jnp.maximum(cells, 1e-6)))
+    weight = weight[..., None]
+    faded = weight * features
+    if not self.append_scale:
+      return faded
+    # What a feature is worth: the level's root mean square, but not less than
+    # what it was initialised with.
+    floor = self.hash_init_range / self.precondition_scaling
+    typical = jnp.stack(
+      [
+        jnp.sqrt(floor**2 + jnp.mean(jax.lax.stop_gradient(table) ** 2))
+        for table in tables
+      ]
     )
-    return features * self.precondition_scaling
+    scale_feature = (2 * weight - 1) * typical[:, None]
+    shape = features.shape
+    return jnp.concatenate(
+      [faded, jnp.broadcast_to(scale_feature, (*shape[:-1], 1))], axis=-1
+    )

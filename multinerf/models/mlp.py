@@ -7,6 +7,7 @@ trunk, density, then only those enabled of predicted normals, diffuse, tint,
 roughness, bottleneck, view layers, rgb.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -17,11 +18,12 @@ import numpy as np
 from jaxtyping import Array, Float, Key
 
 from multinerf import types
-from multinerf.models import encodings, glo, keys
-from multinerf.ops import color, coord, directional
+from multinerf.models import dense, encodings, glo, keys
+from multinerf.ops import color, coord, directional, frustum, multisample
 
 Activation = Callable[[Any], Any]
-_BOTTLENECK_NOISE, _DENSITY_NOISE = 0, 1  # uses of a ray's key
+# Uses of a ray's key.
+_BOTTLENECK_NOISE, _DENSITY_NOISE, _MULTISAMPLE = 0, 1, 2
 
 
 class MLP(nn.Module):
@@ -63,15 +65,23 @@ class MLP(nn.Module):
       work; only Ref-NeRF and losses on normals need it.
     disable_rgb: Density only (proposal networks).
     warp_fn: Maps space before encoding, e.g. coord.contract; None: identity.
+    unscented_mip_basis: Points at which an encoder reads for each sample:
+      'mean', or 'hexify' for Zip-NeRF's six.
+    unscented_scale_mult: Factor on their scales, by which a grid fades features
+      finer than a sample; 0: the encoder gets no scales.
+    use_posenc_with_grid: Give the network the positional encoding as well.
+    posenc_feature_scale: Factor on it.
+    squash_before: Take the density's gradient in warped space.
+    skip_final_density_layer: The trunk's only feature is the raw density.
     basis_shape: Polyhedron whose vertices are the projection directions.
     basis_subdivisions: Its tesselation; ('octahedron', 1) is the three axes.
     glo_mode: What an appearance code does: 'concatenate' joins the inputs of
       the view-dependent stage, 'affine' scales and shifts the bottleneck.
     glo_mlp_arch: Widths of layers that the code goes through before.
     glo_mlp_act: Activation after each of them.
-    glo_premultiplier: Factor on the code before them. These four are
-      camp_zipnerf's; their defaults are MultiNeRF's behaviour.
-    encoder: Module (means, covs) -> features that replaces the integrated
+    glo_premultiplier: Factor on the code before them. These four and the six
+      after warp_fn are camp_zipnerf's; with their defaults nothing differs from MultiNeRF.
+    encoder: Module (points, scales) -> features that replaces the integrated
       positional encoding, e.g. @HashEncoding(). Not in MultiNeRF.
     compute_dtype: 'float32', or 'bfloat16' for the dense layers' arithmetic;
       parameters, encodings, density and colour stay float32. Not in MultiNeRF.
@@ -110,6 +120,12 @@ class MLP(nn.Module):
   disable_density_normals: bool = False
   disable_rgb: bool = False
   warp_fn: Callable[..., Any] | None = None
+  unscented_mip_basis: str = 'mean'
+  unscented_scale_mult: float = 0.0
+  use_posenc_with_grid: bool = False
+  posenc_feature_scale: float = 1.0
+  squash_before: bool = False
+  skip_final_density_layer: bool = False
   basis_shape: str = 'icosahedron'
   basis_subdivisions: int = 2
   glo_mode: str = 'concatenate'
@@ -123,32 +139,35 @@ class MLP(nn.Module):
   def __call__(
     self,
     ray_keys: Key[Array, '*batch'] | None,
-    means: Float[Array, '*batch n 3'],
-    covs: Float[Array, '*batch n 3 3'],
+    samples: frustum.Samples,
     *,
     viewdirs: Float[Array, '*batch 3'] | None = None,
     imageplane: Float[Array, '*batch 2'] | None = None,
     glo_vec: Float[Array, '*batch g'] | None = None,
+    encoder: nn.Module | None = None,
   ) -> types.FieldOutput:
     """Evaluates the field.
 
     Args:
       ray_keys: One key per ray for training noise; None: no noise.
-      means: Means of the samples' Gaussians, world space.
-      covs: Their covariances.
+      samples: Where, world space.
       viewdirs: Unit view directions; None: colour does not depend on them.
       imageplane: Position on the image plane; unused here.
       glo_vec: Appearance code of each ray's image, or None.
+      encoder: Takes the place of the attribute; several fields may share one.
 
     Returns:
       Density and, unless disabled, colour and normals of each sample.
     """
     del imageplane
-    raw_density, features, gradient = self._density(means, covs)
+    encode = self._encoding(ray_keys, samples, encoder or self.encoder)
+    raw_density, (features, inside), gradient = self._density(samples, encode)
     noisy = keys.perturb(
       keys.fold(ray_keys, _DENSITY_NOISE), raw_density, self.density_noise
     )
     density = self.density_activation(noisy + self.density_bias)
+    if inside is not None:
+      density = jnp.where(inside, density, 0.0)
     normals = None if gradient is None else -directional.l2_normalize(gradient)
     grad_pred = normals_pred = None
     if self.enable_pred_normals:
@@ -170,57 +189,94 @@ class MLP(nn.Module):
       roughness=roughness,
     )
 
-  def _dense(self, width, x):
+  def _dense(self, width, parts, **kwargs):
     """A dense layer in the compute type."""
-    dtype = jnp.dtype(self.compute_dtype)
     init = getattr(nn.initializers, self.weight_init)()
-    return nn.Dense(width, kernel_init=init, dtype=dtype)(x.astype(dtype))
+    layer = dense.Dense(width, init, jnp.dtype(self.compute_dtype))
+    return layer(parts, **kwargs)
 
   def _head(self, width, x):
     """A dense output layer, float32 from here on."""
     return self._dense(width, x).astype(jnp.float32)
 
-  def _layers(self, depth, width, skip, x):
+  def _layers(self, depth, width, skip, inputs):
     """Hidden layers; the input joins again after every `skip`-th (i > 0)."""
-    inputs = x
+    parts = inputs
     for i in range(depth):
-      x = self.net_activation(self._dense(width, x))
-      if i % skip == 0 and i > 0:
-        x = jnp.concatenate([x, inputs.astype(x.dtype)], axis=-1)
-    return x
+      x = self.net_activation(self._dense(width, parts))
+      joins = i % skip == 0 and i > 0
+      parts = [x, *inputs] if joins else [x]
+    return parts
 
-  def _trunk(self, means, covs):
-    """Raw density [..., n] and features [..., n, width]."""
-    if self.warp_fn is not None:
-      means, covs = coord.track_linearize(self.warp_fn, means, covs)
-    if self.encoder is None:
-      x = encodings.integrated(
-        means,
-        covs,
-        directions=encodings.basis(self.basis_shape, self.basis_subdivisions),
-        min_deg=self.min_deg_point,
-        max_deg=self.max_deg_point,
+  def _encoding(self, ray_keys, samples, encoder):
+    """Function of a shift of all samples: (inputs of the trunk, in bounds)."""
+    integrated = functools.partial(
+      encodings.integrated,
+      directions=encodings.basis(self.basis_shape, self.basis_subdivisions),
+      min_deg=self.min_deg_point,
+      max_deg=self.max_deg_point,
+      warp_fn=self.warp_fn,
+    )
+    if encoder is None:
+      return lambda shift: (
+        [integrated(samples.replace(means=samples.means + shift))],
+        None,
       )
-    else:
-      x = self.encoder(means, covs)
-    x = self._layers(self.net_depth, self.net_width, self.skip_layer, x)
-    return self._head(1, x)[..., 0], x
+    jitter = None
+    if ray_keys is not None and self.unscented_mip_basis != 'mean':
+      shape = (samples.means.shape[-2], 2)
+      jitter = keys.uniform(keys.fold(ray_keys, _MULTISAMPLE), shape)
+    points, scales = multisample.control_points(
+      samples, self.unscented_mip_basis, jitter=jitter
+    )
+    # Scales are for warped space; without a warp camp_zipnerf has none.
+    has_scales = self.unscented_scale_mult > 0 and self.warp_fn is not None
+    scales = self.unscented_scale_mult * scales if has_scales else None
 
-  def _density(self, means, covs):
-    """Raw density, features, and the density's gradient unless disabled.
+    def encode(shift):
+      moved, spread = points + shift[..., None, :], scales
+      if self.warp_fn is not None:
+        moved, spread = coord.track_isotropic(self.warp_fn, moved, spread)
+      parts = [encoder(moved, spread)]
+      if self.use_posenc_with_grid:
+        shifted = samples.replace(means=samples.means + shift)
+        parts.append(self.posenc_feature_scale * integrated(shifted))
+      inside = None
+      if hasattr(encoder, 'covers'):
+        inside = encoder.covers(jnp.mean(moved, axis=-2))
+      return parts, inside
+
+    return encode
+
+  def _trunk(self, parts):
+    """Raw density [..., n] and features of the trunk, as parts."""
+    features = self._layers(
+      self.net_depth, self.net_width, self.skip_layer, parts
+    )
+    if self.skip_final_density_layer:
+      (x,) = features
+      return x[..., 0].astype(jnp.float32), features
+    return self._head(1, features)[..., 0], features
+
+  def _density(self, samples, encode):
+    """Raw density, what `encode` and the trunk say, the density's gradient.
 
     Samples do not see each other, so that one reverse pass of the summed
     density gives the gradient of every sample.
     """
+    zero = jnp.zeros_like(samples.means)
+
+    def run(shift):
+      parts, inside = encode(shift)
+      raw_density, features = self._trunk(parts)
+      return raw_density, (features, inside)
+
     if self.disable_density_normals or self.is_initializing():
-      raw_density, features = self._trunk(means, covs)
-      gradient = None if self.disable_density_normals else jnp.zeros_like(means)
-      return raw_density, features, gradient
-    raw_density, pullback, features = jax.vjp(
-      lambda m: self._trunk(m, covs), means, has_aux=True
-    )
+      raw_density, aux = run(zero)
+      return raw_density, aux, None if self.disable_density_normals else zero
+    raw_density, pullback, aux = jax.vjp(run, zero, has_aux=True)
     (gradient,) = pullback(jnp.ones_like(raw_density))
-    return raw_density, features, gradient
+    return raw_density, aux, gradient
 
   def _color(self, ray_keys, features, viewdirs, normals, glo_vec):
     """Colour [..., n, c] and roughness [..., n, 1] or None."""
@@ -234,26 +290,28 @@ class MLP(nn.Module):
       if self.enable_pred_roughness:
         raw = self._head(1, features) + self.roughness_bias
         roughness = self.roughness_activation(raw)
-      x = self._view_inputs(
+      inputs = self._view_inputs(
         ray_keys, features, viewdirs, normals, roughness, glo_vec
       )
       x = self._layers(
         self.net_depth_viewdirs,
         self.net_width_viewdirs,
         self.skip_layer_dir,
-        x,
+        inputs,
       )
     raw = self._head(self.num_rgb_channels, x)
     rgb = self.rgb_activation(self.rgb_premultiplier * raw + self.rgb_bias)
     if diffuse is not None:
       rgb = _ref_nerf_color(rgb, diffuse, tint)
-    return rgb * (1 + 2 * self.rgb_padding) - self.rgb_padding, roughness
+    rgb = rgb * (1 + 2 * self.rgb_padding) - self.rgb_padding
+    # Without a bottleneck all samples of a ray may have one colour.
+    batch = features[0].shape[:-1]
+    return jnp.broadcast_to(rgb, (*batch, rgb.shape[-1])), roughness
 
   def _view_inputs(
     self, ray_keys, features, viewdirs, normals, roughness, glo_vec
   ):
-    """Concatenates what the view-dependent stage reads, per sample."""
-    batch = features.shape[:-1]  # rays and samples
+    """What the view-dependent stage reads, side by side."""
     parts = []
     if glo_vec is not None:
       glo.check(self.glo_mode, self.bottleneck_width)
@@ -262,32 +320,49 @@ class MLP(nn.Module):
       )
     is_affine = glo_vec is not None and self.glo_mode == 'affine'
     if self.bottleneck_width > 0:
-      bottleneck = self._dense(self.bottleneck_width, features)
-      noise_keys = keys.fold(ray_keys, _BOTTLENECK_NOISE)
-      bottleneck = keys.perturb(noise_keys, bottleneck, self.bottleneck_noise)
+      is_linear = not is_affine and (
+        self.bottleneck_noise <= 0 or ray_keys is None
+      )
+      pending = is_linear and self._saves_work(features)
+      bottleneck = self._dense(self.bottleneck_width, features, pending=pending)
+      if not pending:
+        noise_keys = keys.fold(ray_keys, _BOTTLENECK_NOISE)
+        bottleneck = keys.perturb(noise_keys, bottleneck, self.bottleneck_noise)
       if is_affine:
         bottleneck = glo.affine(glo_vec, bottleneck, len(self.glo_mlp_arch))
       parts.append(bottleneck)
 
-    per_sample = jnp.broadcast_to(viewdirs[..., None, :], (*batch, 3))
+    # What all samples of a ray share has one entry in their axis.
+    directions = viewdirs[..., None, :]
     if self.use_reflections:
       # The encoding wants the direction light leaves in; viewdirs point at the
       # surface, hence the sign (Ref-NeRF, arXiv:2112.03907, Eq. 4).
+      per_sample = jnp.broadcast_to(directions, normals.shape)
       directions = directional.reflect(-per_sample, normals)
-    elif self.use_directional_enc and roughness is not None:
-      directions = per_sample
-    else:  # One encoding per ray serves all of its samples.
-      directions = viewdirs[..., None, :]
-    encoded = self._encode_directions(directions, roughness)
-    parts.append(jnp.broadcast_to(encoded, (*batch, encoded.shape[-1])))
-
+    parts.append(self._encode_directions(directions, roughness))
     if self.use_n_dot_v:
-      parts.append(jnp.sum(normals * per_sample, axis=-1, keepdims=True))
+      cosine = jnp.sum(normals * viewdirs[..., None, :], axis=-1, keepdims=True)
+      parts.append(cosine)
     if glo_vec is not None and not is_affine:
-      shape = (*batch, glo_vec.shape[-1])
-      parts.append(jnp.broadcast_to(glo_vec[..., None, :], shape))
-    dtype = jnp.dtype(self.compute_dtype)
-    return jnp.concatenate([p.astype(dtype) for p in parts], axis=-1)
+      parts.append(glo_vec[..., None, :])
+    return parts
+
+  def _saves_work(self, features):
+    """Whether the product of the bottleneck's matrix and the next is cheaper.
+
+    The bottleneck has no activation; it is read by the first view layer and
+    by every one behind a skip connection.
+    """
+    joins = range(self.skip_layer_dir, self.net_depth_viewdirs - 1)
+    num_readers = 1 + len(joins[:: self.skip_layer_dir])
+    num_inputs = sum(dense.width(part) for part in features)
+    applied = self.bottleneck_width * (
+      num_inputs + num_readers * self.net_width_viewdirs
+    )
+    has_readers = self.net_depth_viewdirs > 0 and len(features) == 1
+    return has_readers and (
+      num_readers * num_inputs * self.net_width_viewdirs < applied
+    )
 
   def _encode_directions(self, directions, roughness):
     """Sinusoids, or the integrated directional encoding."""
@@ -295,6 +370,8 @@ class MLP(nn.Module):
       return coord.pos_enc(directions, 0, self.deg_view, append_identity=True)
     if roughness is None:
       roughness = jnp.zeros_like(directions[..., :1])
+    batch = jnp.broadcast_shapes(directions.shape[:-1], roughness.shape[:-1])
+    directions = jnp.broadcast_to(directions, (*batch, 3))
     return directional.generate_ide_fn(self.deg_view)(directions, roughness)
 
 

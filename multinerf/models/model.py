@@ -1,7 +1,9 @@
 """The model: sampling levels along rays, a field at each, compositing.
 
 mip-NeRF 360 (arXiv:2111.12077) with the options of google-research/multinerf
-@5b4d4f6 (internal/models.py), whose names and defaults these are.
+@5b4d4f6 (internal/models.py), whose names and defaults these are; Zip-NeRF
+(arXiv:2304.06706) with those of camp_zipnerf @8e6d57e when `sampling_strategy`
+is given.
 """
 
 from collections.abc import Callable
@@ -13,7 +15,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
 from multinerf import types
-from multinerf.models import keys, mlp, sampling
+from multinerf.models import encodings, keys, mlp, sampling, zipnerf
 from multinerf.ops import coord, frustum, volrend
 
 _JITTER, _FIELD, _BACKGROUND = 0, 1, 2  # uses of a ray's key within a level
@@ -57,6 +59,13 @@ class Model(nn.Module):
     resample_padding: Added to the weights before resampling.
     use_gpu_resampling: Accepted for old gin files; there is one resampling.
     opaque_background: The last interval absorbs all remaining light.
+    sampling_strategy: Zip-NeRF's levels, (mlp, grid or None, intervals) each,
+      where the first two number the entries of the next two fields. None: the
+      levels are num_levels of nerf_mlp and prop_mlp, widened by dilation.
+    mlp_params_per_level: Options of the fields MLP_0, MLP_1, ..., which take
+      precedence over `mlp_class`'s own.
+    grid_params_per_level: The same for the grids grid_0, grid_1, ...
+    mlp_class, grid_class: What those fields and grids are made of.
   """
 
   nerf_mlp: nn.Module = mlp.NerfMLP(name='NerfMLP_0')
@@ -83,6 +92,11 @@ class Model(nn.Module):
   resample_padding: float = 0.0
   use_gpu_resampling: bool = False
   opaque_background: bool = False
+  sampling_strategy: tuple[tuple, ...] | None = None
+  mlp_params_per_level: tuple = ({'disable_rgb': True}, {})
+  grid_params_per_level: tuple = ()
+  mlp_class: Any = mlp.MLP
+  grid_class: Any = encodings.HashEncoding
 
   # Submodules keep the names they were built with, so that parameter paths are
   # NerfMLP_0/Dense_k as in gin files and checkpoints, not the field's name.
@@ -114,11 +128,10 @@ class Model(nn.Module):
     gain = self._exposure_gain(rays)
     warp = _RayWarp(*_ray_warps(self.raydist_fn, rays.near, rays.far))
     sdist, weights = self._first_interval(rays, train_frac)
+    plan = self._plan()
     renderings, levels, prod_num_samples = [], [], 1
-    for i in range(self.num_levels):
-      is_last = i == self.num_levels - 1
+    for i, (field, num_samples) in enumerate(plan):
       level_keys = keys.fold(ray_keys, i)
-      num_samples = self.num_nerf_samples if is_last else self.num_prop_samples
       sdist = sampling.resample(
         keys.fold(level_keys, _JITTER),
         sdist,
@@ -133,14 +146,13 @@ class Model(nn.Module):
       prod_num_samples *= num_samples
       if self.stop_level_grad:
         sdist = jax.lax.stop_gradient(sdist)
-      field = self.nerf_mlp if is_last or self.single_mlp else self.prop_mlp
       rendering, level = self._render_level(
         level_keys,
         field,
         rays,
         sdist,
         warp.s_to_t(sdist),
-        glo_vec=glo_vec if is_last else None,
+        glo_vec=glo_vec if i == len(plan) - 1 else None,
         gain=gain,
         compute_extras=compute_extras,
       )
@@ -148,6 +160,20 @@ class Model(nn.Module):
       renderings.append(rendering)
       levels.append(level)
     return renderings, levels
+
+  def _plan(self):
+    """(field, number of intervals) of each level, coarsest first."""
+    if self.sampling_strategy is not None:
+      return zipnerf.levels(
+        self.sampling_strategy,
+        self.mlp_class,
+        self.mlp_params_per_level,
+        self.grid_class,
+        self.grid_params_per_level,
+      )
+    coarse = self.nerf_mlp if self.single_mlp else self.prop_mlp
+    proposals = [(coarse, self.num_prop_samples)] * (self.num_levels - 1)
+    return [*proposals, (self.nerf_mlp, self.num_nerf_samples)]
 
   def _render_level(
     self,
@@ -162,20 +188,15 @@ class Model(nn.Module):
     compute_extras,
   ):
     """Evaluates one level's field on its intervals and composites."""
-    means, covs = frustum.cast_rays(
-      tdist,
-      rays.origins,
-      rays.directions,
-      rays.radii,
-      self.ray_shape,
-      diag=False,
+    samples = frustum.sample_rays(
+      rays.origins, rays.directions, rays.radii, tdist, self.ray_shape
     )
     if self.disable_integration:
-      covs = jnp.zeros_like(covs)
+      no_var = jnp.zeros_like(samples.t_var)
+      samples = samples.replace(t_var=no_var, r_var=no_var)
     output = field(
       keys.fold(level_keys, _FIELD),
-      means,
-      covs,
+      samples,
       viewdirs=rays.viewdirs if self.use_viewdirs else None,
       imageplane=rays.imageplane,
       glo_vec=glo_vec,
@@ -261,6 +282,8 @@ class Model(nn.Module):
   def _dilation(self, level_idx, prod_num_samples, train_frac):
     """Half width by which the histogram is widened; None: not at all."""
     enabled = self.dilation_bias > 0 or self.dilation_multiplier > 0
+    # Zip-NeRF's proposals learn from blurred weights instead.
+    enabled = enabled and self.sampling_strategy is None
     if level_idx == 0 or not enabled:
       return None
     span = 1.0 - self._init_s_near(train_frac)

@@ -80,7 +80,7 @@ def contract3_isoscale(x: Float[Array, '*batch 3']) -> Float[Array, '*batch']:
   return (2 - 1 / norm) ** (2 / 3) * norm ** (-4 / 3)
 
 
-def _is_contract(fn: Callable) -> bool:
+def is_contract(fn: Callable) -> bool:
   """Whether `fn` is `contract`, also behind functools.wraps decorators."""
   return inspect.unwrap(fn) is inspect.unwrap(contract)
 
@@ -104,7 +104,7 @@ def track_linearize(
   Returns:
     Means and covariances of the images.
   """
-  if _is_contract(fn):
+  if is_contract(fn):
     return _track_contract(mean, cov)
   fn_mean, jvp = jax.linearize(fn, mean)
   push = jax.vmap(jvp, in_axes=-1, out_axes=-1)  # pushes each column
@@ -164,7 +164,7 @@ def track_isotropic(
   """
   if scale is None:
     return fn(mean), None
-  if _is_contract(fn) and mean.shape[-1] == 3:
+  if is_contract(fn) and mean.shape[-1] == 3:
     return contract(mean), scale * contract3_isoscale(mean)
   d = mean.shape[-1]
   fn_mean, jvp = jax.linearize(fn, mean)

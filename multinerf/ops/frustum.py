@@ -1,10 +1,13 @@
-"""Intervals along camera rays as 3D Gaussians, and as Zip-NeRF's hexagons.
+"""Intervals along camera rays as 3D Gaussians.
 
 A pixel's ray is a cone (or a cylinder); the part of it between two distances
 is approximated by a Gaussian with the same first two moments (mip-NeRF,
-arXiv:2103.13415), or by six points (Zip-NeRF, arXiv:2304.06706).
+arXiv:2103.13415).
 """
 
+from typing import Any
+
+import flax.struct
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -192,6 +195,76 @@ def cast_rays(
   return means + origins[..., None, :], covs
 
 
+@flax.struct.dataclass
+class Samples:
+  """What a field may know about the intervals of rays.
+
+  Each has a Gaussian, held as its moments along and across the ray; `covs`
+  makes matrices of them.
+
+  Attributes:
+    means: [..., n, 3] means, world space.
+    directions: [..., 3] of the rays, not normalised.
+    t_var: [..., n] variances along them, in units of |directions|.
+    r_var: [..., n] variances across them, world units.
+    origins, radii, tdist: [..., 3], [..., 1], [..., n + 1] the rays and the
+      endpoints that the Gaussians were made from; None for bare points.
+  """
+
+  means: Any
+  directions: Any
+  t_var: Any
+  r_var: Any
+  origins: Any = None
+  radii: Any = None
+  tdist: Any = None
+
+  @property
+  def covs(self) -> Float[Array, '*batch n 3 3']:
+    """Covariances of the Gaussians."""
+    no_mean = jnp.zeros_like(self.t_var)
+    return lift_gaussian(
+      self.directions, no_mean, self.t_var, self.r_var, False
+    )[1]
+
+
+def sample_rays(
+  origins: Float[Array, '*batch 3'],
+  directions: Float[Array, '*batch 3'],
+  radii: Float[Array, '*batch 1'],
+  tdist: Float[Array, '*batch m'],
+  ray_shape: str,
+) -> Samples:
+  """The samples of rays between the distances `tdist`.
+
+  Args:
+    origins, directions, radii, tdist, ray_shape: See `cast_rays`.
+
+  Raises:
+    ConfigError: Unknown ray_shape.
+  """
+  t_mean, t_var, r_var = ray_moments(tdist, radii, ray_shape)
+  offsets = directions[..., None, :] * t_mean[..., None]
+  return Samples(
+    means=origins[..., None, :] + offsets,
+    directions=directions,
+    t_var=t_var,
+    r_var=r_var,
+    origins=origins,
+    radii=radii,
+    tdist=tdist,
+  )
+
+
+def sample_points(
+  points: Float[Array, '*batch n 3'], scale: float = 0.0
+) -> Samples:
+  """Samples at points of one's own, round Gaussians of deviation `scale`."""
+  directions = jnp.zeros_like(points[..., 0, :]).at[..., 2].set(1)
+  var = jnp.full_like(points[..., 0], scale**2)
+  return Samples(points, directions, t_var=var, r_var=var)
+
+
 def project_gaussians(
   means: Float[Array, '*batch n 3'],
   directions: Float[Array, '*batch 3'],
@@ -264,83 +337,3 @@ def project_contracted_gaussians(
   var = t_var[..., None] * along + r_var[..., None] * across
   # Inside the unit ball `unit` is the point itself and norm is 1.
   return (2 - 1 / norm) * p_u, var
-
-
-def construct_perp_basis(
-  directions: Float[Array, '*batch 3'],
-) -> tuple[Float[Array, '*batch 3'], Float[Array, '*batch 3']]:
-  """Two unit vectors perpendicular to each direction and to each other.
-
-  e1 = d x z (or d x (1,1,1) for d parallel to z), e2 = d x e1, normalised;
-  for d = 0, arbitrary vectors perpendicular to nothing, but finite.
-  """
-  peak = jnp.max(jnp.abs(directions), axis=-1, keepdims=True)
-  # Only the direction matters; this keeps squares in range.
-  d = directions / jnp.where(peak > 0, peak, 1)
-  cross_z = jnp.cross(d, jnp.array([0, 0, 1], d.dtype))
-  cross_1 = jnp.cross(d, jnp.array([1, 1, 1], d.dtype))
-  vanishes = jnp.max(jnp.abs(cross_z), axis=-1, keepdims=True) < _EPS
-  e1 = _normalize(jnp.where(vanishes, cross_1, cross_z))
-  return e1, _normalize(jnp.cross(d, e1))
-
-
-def _normalize(x: Array) -> Array:
-  """x/|x|, and 0 for 0."""
-  square = jnp.sum(x**2, axis=-1, keepdims=True)
-  return x / jnp.sqrt(jnp.where(square > 0, square, 1))
-
-
-def hexify(
-  origins: Float[Array, '*batch 3'],
-  directions: Float[Array, '*batch 3'],
-  radii: Float[Array, '*batch 1'],
-  tdist: Float[Array, '*batch m'],
-  *,
-  jitter: Float[Array, '*batch n 2'] | None = None,
-) -> tuple[Float[Array, '*batch n 6 3'], Float[Array, '*batch n 6']]:
-  """Six points per interval with the moments of its conical frustum.
-
-  A hexagonal spiral (Zip-NeRF, arXiv:2304.06706, Eq. 1-3), in the order of
-  angles (pi/3) [0, 2, 4, 3, 5, 1].
-
-  Args:
-    origins, directions: Rays; directions are not normalised.
-    radii: Cone radius at t = 1.
-    tdist: Interval endpoints, 0 <= t, non-decreasing.
-    jitter: Uniform numbers in [0, 1): the pattern of an interval is reversed
-      where the first is below 1/2, and turned by the second as a fraction of
-      a turn. None: every odd interval is reversed and turned by pi/6.
-
-  Returns:
-    Points, and the radius r t_j / sqrt(2) at which each lies off the axis,
-    which is also the scale of its isotropic Gaussian. The last point overshoots
-    t1, by at most 3.7% of t1 - t0: the moments demand it.
-  """
-  t0, t1 = tdist[..., :-1, None], tdist[..., 1:, None]
-  mid = 0.5 * (t0 + t1)
-  half = 0.5 * (t1 - t0)
-  # Eq. 1 divided by mid^2, in the ratio of half to mid, which is at most 1:
-  # the fourth powers of distances it is written in overflow. The floor's
-  # square, in the gradient, must not vanish.
-  ratio = half / jnp.maximum(mid, 1e-15)
-  spread = 3 / np.sqrt(7) * (2 / 5 * jnp.arange(6, dtype=mid.dtype) - 1)
-  offset = (1 + ratio) ** 2 + 2 + spread * jnp.sqrt((ratio**2 - 1) ** 2 + 4)
-  t = t0 + half * offset / (ratio**2 + 3)
-
-  angles = jnp.array([0, 2, 4, 3, 5, 1], mid.dtype) * (np.pi / 3)
-  if jitter is None:
-    reverse = (jnp.arange(t.shape[-2]) % 2 == 1)[:, None]
-    turn = jnp.where(reverse, np.pi / 6, 0)
-  else:
-    reverse = jitter[..., 0:1] < 0.5
-    turn = 2 * np.pi * jitter[..., 1:2]
-  angles = jnp.where(reverse, angles[::-1], angles) + turn
-
-  radius = radii[..., None] * t / np.sqrt(2)
-  e1, e2 = (e[..., None, None, :] for e in construct_perp_basis(directions))
-  points = origins[..., None, None, :] + (
-    directions[..., None, None, :] * t[..., None]
-    + e1 * (radius * jnp.cos(angles))[..., None]
-    + e2 * (radius * jnp.sin(angles))[..., None]
-  )
-  return points, radius

@@ -9,6 +9,7 @@ import pytest
 from multinerf import errors
 from multinerf.config import gin_setup
 from multinerf.models import encodings
+from multinerf.ops import frustum
 
 AFFINE = dict(glo_mode='affine', glo_mlp_arch=(6, 5), glo_premultiplier=3.0)
 MODEL = dict(num_glo_features=2, num_glo_embeddings=5)
@@ -18,23 +19,23 @@ RAYS, SAMPLES = 3, 4
 def field_inputs():
   gen = np.random.default_rng(0)
   means = jnp.asarray(gen.uniform(-1, 1, (RAYS, SAMPLES, 3)), jnp.float32)
-  covs = jnp.broadcast_to(1e-3 * jnp.eye(3), (RAYS, SAMPLES, 3, 3))
+  samples = frustum.sample_points(means, 1e-3**0.5)
   dirs = gen.normal(size=(RAYS, 3))
   dirs /= np.linalg.norm(dirs, axis=-1, keepdims=True)
   codes = jnp.asarray(gen.normal(size=(RAYS, 2)), jnp.float32)
-  return (means, covs), jnp.asarray(dirs, jnp.float32), codes
+  return samples, jnp.asarray(dirs, jnp.float32), codes
 
 
 def run(net, codes, seed=0):
   """(parameters of the field, its output with these codes)."""
-  args, dirs, _ = field_inputs()
+  samples, dirs, _ = field_inputs()
 
   @jax.jit
   def both(key):
-    params = net.init(key, None, *args, viewdirs=dirs, glo_vec=codes)
+    params = net.init(key, None, samples, viewdirs=dirs, glo_vec=codes)
     # Biases start at 0, which would hide that they are used.
     params = jax.tree.map(lambda x: x + 0.1, params)
-    out = net.apply(params, None, *args, viewdirs=dirs, glo_vec=codes)
+    out = net.apply(params, None, samples, viewdirs=dirs, glo_vec=codes)
     return params['params'], out
 
   return jax.device_get(both(jax.random.key(seed)))
@@ -78,10 +79,9 @@ def colour_twin(params, trunk, dirs, codes):
 
 def trunk_twin(net, params):
   """Features behind the trunk, from the encoding on."""
-  (means, covs), _, _ = field_inputs()
+  samples, _, _ = field_inputs()
   x = encodings.integrated(
-    means,
-    covs,
+    samples,
     directions=encodings.basis('octahedron', 1),
     min_deg=0,
     max_deg=3,
@@ -104,9 +104,9 @@ def test_affine_mode_equals_loops_also_for_the_zero_code(zero):
 
 
 def shapes(net):
-  args, dirs, codes = field_inputs()
+  samples, dirs, codes = field_inputs()
   tree = jax.eval_shape(
-    lambda key: net.init(key, None, *args, viewdirs=dirs, glo_vec=codes),
+    lambda key: net.init(key, None, samples, viewdirs=dirs, glo_vec=codes),
     jax.random.key(0),
   )
   return {k: v['kernel'].shape for k, v in tree['params'].items()}

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from multinerf.models import encodings
-from multinerf.ops import coord
+from multinerf.ops import coord, frustum
 
 REF_NERF = dict(
   disable_density_normals=False,
@@ -24,31 +24,31 @@ REF_NERF = dict(
 def inputs(rays=2, samples=3, scale=0.05):
   gen = np.random.default_rng(0)
   means = jnp.asarray(gen.uniform(-1.5, 1.5, (rays, samples, 3)), jnp.float32)
-  covs = jnp.broadcast_to(scale**2 * jnp.eye(3), (rays, samples, 3, 3))
   dirs = gen.normal(size=(rays, 3))
   dirs /= np.linalg.norm(dirs, axis=-1, keepdims=True)
-  return means, covs, jnp.asarray(dirs, jnp.float32)
+  points = frustum.sample_points(means, scale)
+  return points, jnp.asarray(dirs, jnp.float32)
 
 
 def evaluate(net, keys=None, seed=0, **options):
   """Initialises and applies as one function; returns (params, output)."""
-  means, covs, dirs = inputs()
+  samples, dirs = inputs()
   options = {'viewdirs': dirs, **options}
 
   @jax.jit
   def run(key):
-    params = net.init(key, None, means, covs, **options)
-    return params, net.apply(params, keys, means, covs, **options)
+    params = net.init(key, None, samples, **options)
+    return params, net.apply(params, keys, samples, **options)
 
   return run(jax.random.key(seed))
 
 
 def kernels(net, **options):
   """{Dense_k: kernel shape}; nothing is compiled."""
-  means, covs, dirs = inputs()
+  samples, dirs = inputs()
   options = {'viewdirs': dirs, **options}
   tree = jax.eval_shape(
-    lambda key: net.init(key, None, means, covs, **options), jax.random.key(0)
+    lambda key: net.init(key, None, samples, **options), jax.random.key(0)
   )
   return {k: v['kernel'].shape for k, v in tree['params'].items()}
 
@@ -174,9 +174,9 @@ def test_directional_encoding_without_roughness_is_that_of_roughness_zero():
   }
   for i in (3, 4, 5):
     shifted[f'Dense_{i + 1}'] = layers[f'Dense_{i}']
-  means, covs, dirs = inputs()
+  samples, dirs = inputs()
   got = jax.jit(
-    lambda p: rough.apply({'params': p}, None, means, covs, viewdirs=dirs)
+    lambda p: rough.apply({'params': p}, None, samples, viewdirs=dirs)
   )(shifted)
   np.testing.assert_allclose(got.rgb, out.rgb, atol=1e-6)
 
@@ -191,19 +191,23 @@ def test_density_normals_are_finite_differences(warp):
     max_deg_point=1,
     warp_fn=warp,
   )
-  means, covs, _ = inputs()
+  samples, _ = inputs()
   # |x| = 1 is the contraction's own kink; stay away from it.
+  means = samples.means
   radius = np.linalg.norm(means, axis=-1, keepdims=True)
   means = jnp.where(np.abs(radius - 1) < 0.1, 2 * means, means)
+  samples = samples.replace(means=means)
   h = 1e-2
   shifts = h * np.concatenate([np.eye(3), -np.eye(3)]).astype(np.float32)
 
   @jax.jit
   def run(key):
-    params = net.init(key, None, means, covs)
-    density = lambda m: net.apply(params, None, m, covs).density
-    moved = jax.vmap(lambda d: density(means + d))(jnp.asarray(shifts))
-    return net.apply(params, None, means, covs), moved
+    params = net.init(key, None, samples)
+    density = lambda x: net.apply(params, None, x).density
+    moved = jax.vmap(lambda d: density(samples.replace(means=means + d)))(
+      jnp.asarray(shifts)
+    )
+    return net.apply(params, None, samples), moved
 
   out, moved = run(jax.random.key(0))
   slope = np.moveaxis((moved[:3] - moved[3:]) / (2 * h), 0, -1)
@@ -226,12 +230,12 @@ def test_losses_on_density_normals_reach_a_hash_grid():
       hash_init_range=0.5,
     ),
   )
-  means, covs, _ = inputs()
+  samples, _ = inputs()
 
   @jax.jit
   def grads(key):
-    params = net.init(key, None, means, covs)
-    up = lambda p: jnp.sum(net.apply(p, None, means, covs).normals[..., 2])
+    params = net.init(key, None, samples)
+    up = lambda p: jnp.sum(net.apply(p, None, samples).normals[..., 2])
     return jax.grad(up)(params)
 
   found = grads(jax.random.key(0))['params']['encoder']

@@ -6,6 +6,7 @@ import golden_util
 import jax
 import jax.numpy as jnp
 import numpy as np
+import ops_util
 import pytest
 
 from multinerf import errors
@@ -18,19 +19,6 @@ BASIS = geopoly.generate_basis('icosahedron', 2).T
 def jitted(fn):
   """fn with its keyword arguments static: one compilation instead of many."""
   return lambda *args, **kw: jax.jit(functools.partial(fn, **kw))(*args)
-
-
-def random_rays(seed, batch, n=6, far=8.0):
-  """(tdist, origins, directions, radii)."""
-  gen = np.random.default_rng(seed)
-  tdist = np.sort(gen.uniform(0.1, far, size=(*batch, n + 1)), axis=-1)
-  arrays = (
-    tdist,
-    gen.normal(size=(*batch, 3)),
-    gen.normal(size=(*batch, 3)),
-    gen.uniform(1e-3, 0.1, size=(*batch, 1)),
-  )
-  return tuple(jnp.asarray(x, jnp.float32) for x in arrays)
 
 
 # --- against the reference -------------------------------------------------
@@ -171,7 +159,7 @@ def test_covariance_has_the_ray_as_an_eigenvector():
 @pytest.mark.parametrize('batch', BATCHES)
 @pytest.mark.parametrize('shape', ['cone', 'cylinder'])
 def test_diagonals_are_those_of_the_full_covariances(batch, shape):
-  args = random_rays(2, batch)
+  args = ops_util.random_rays(2, batch)
   means, covs = frustum.cast_rays(*args, shape, diag=False)
   diag_means, diags = frustum.cast_rays(*args, shape, diag=True)
   assert covs.shape == (*batch, 6, 3, 3)
@@ -182,7 +170,7 @@ def test_diagonals_are_those_of_the_full_covariances(batch, shape):
 
 
 def test_ray_without_direction_casts_finite_gaussians():
-  tdist, origins, _, radii = random_rays(3, ())
+  tdist, origins, _, radii = ops_util.random_rays(3, ())
 
   def total(directions):
     gaussians = frustum.cast_rays(
@@ -196,7 +184,7 @@ def test_ray_without_direction_casts_finite_gaussians():
 
 def test_unknown_ray_shape_names_the_known_ones():
   with pytest.raises(errors.ConfigError, match='cone, cylinder.*Model.ray_sha'):
-    frustum.cast_rays(*random_rays(4, ()), 'square')
+    frustum.cast_rays(*ops_util.random_rays(4, ()), 'square')
 
 
 # --- projections without covariances ---------------------------------------
@@ -204,7 +192,7 @@ def test_unknown_ray_shape_names_the_known_ones():
 
 @pytest.mark.parametrize('batch', BATCHES)
 def test_projected_gaussians_equal_lifting_and_diagonalising(batch):
-  tdist, origins, directions, radii = random_rays(5, batch)
+  tdist, origins, directions, radii = ops_util.random_rays(5, batch)
   means, covs = frustum.cast_rays(
     tdist, origins, directions, radii, 'cone', diag=False
   )
@@ -220,7 +208,7 @@ def test_projected_gaussians_equal_lifting_and_diagonalising(batch):
 @pytest.mark.parametrize('far', [0.5, 8.0, 1e3, 1e6])
 @pytest.mark.slow
 def test_projected_contracted_gaussians_equal_the_general_way(far):
-  tdist, origins, directions, radii = random_rays(6, (8,), far=far)
+  tdist, origins, directions, radii = ops_util.random_rays(6, (8,), far=far)
   means, covs = frustum.cast_rays(
     tdist, origins, directions, radii, 'cone', diag=False
   )
@@ -269,115 +257,8 @@ def test_projections_and_gradients_are_finite_far_away_and_at_the_origin():
   assert all(np.all(np.isfinite(g)) for g in grads)
 
 
-# --- hexagons --------------------------------------------------------------
-
-
-def hexagon_moments(t0, t1, radius, jitter=None):
-  """Mean and covariance of the six points around the z axis, float64."""
-  points, _ = frustum.hexify(
-    jnp.zeros(3),
-    jnp.array([0.0, 0.0, 1.0]),
-    jnp.array([radius]),
-    jnp.array([t0, t1]),
-    jitter=jitter,
-  )
-  points = np.asarray(points[0], np.float64)
-  return points.mean(0), np.cov(points.T, bias=True)
-
-
-@pytest.mark.parametrize('t0, t1', [(0.0, 1.0), (1.0, 2.0), (5.0, 5.5)])
-def test_hexagon_has_the_moments_of_the_frustum(t0, t1):
-  mean, cov = hexagon_moments(t0, t1, 0.1)
-  want = frustum.frustum_moments(jnp.array(t0), jnp.array(t1))
-  np.testing.assert_allclose(mean[2], want[0], rtol=1e-5)
-  np.testing.assert_allclose(cov[2, 2], want[1], rtol=1e-4)
-  # Only the average over the two axes is exact (behaviour.md 11.1).
-  np.testing.assert_allclose(
-    0.5 * (cov[0, 0] + cov[1, 1]), 0.01 * want[2], rtol=1e-4
-  )
-
-
-def test_random_turns_make_the_hexagons_isotropic_on_average():
-  gen = np.random.default_rng(8)
-  covs = [
-    hexagon_moments(0.0, 1.0, 1.0, jnp.asarray(u, jnp.float32)[None])[1]
-    for u in gen.uniform(size=(1, 2))
-    for u in [(u[0], (u[1] + i / 8) % 1) for i in range(8)]
-  ]
-  cov = np.mean(covs, axis=0)
-  # Eight evenly spaced turns average first and second harmonics to zero.
-  np.testing.assert_allclose(cov[0, 0], cov[1, 1], rtol=1e-5)
-  np.testing.assert_allclose(cov - np.diag(np.diag(cov)), 0, atol=1e-6)
-
-
-@pytest.mark.parametrize('batch', BATCHES)
-def test_hexagon_points_lie_inside_their_interval_at_the_stated_radius(batch):
-  tdist, origins, directions, radii = random_rays(9, batch)
-  points, radius = frustum.hexify(origins, directions, radii, tdist)
-  assert points.shape == (*batch, 6, 6, 3) and radius.shape == (*batch, 6, 6)
-  offset = points - origins[..., None, None, :]
-  d = directions[..., None, None, :]
-  t = jnp.sum(offset * d, -1) / jnp.sum(d * d, -1)
-  assert np.all(t >= tdist[..., :-1, None] - 1e-5)
-  # On an interval [t1/7, t1] Eq. 1 puts the last point 3.64 % beyond it.
-  over = 0.037 * jnp.diff(tdist)[..., None] + 1e-5
-  assert np.all(t <= tdist[..., 1:, None] + over)
-  np.testing.assert_allclose(
-    radius, radii[..., None] * t / np.sqrt(2), rtol=1e-4, atol=1e-6
-  )
-  across = jnp.linalg.norm(offset - t[..., None] * d, axis=-1)
-  np.testing.assert_allclose(across, radius, rtol=1e-3, atol=1e-5)
-
-
-def test_jitter_below_one_half_reverses_the_pattern():
-  args = (jnp.zeros(3), jnp.array([0.0, 0.6, 0.8]), jnp.array([0.1]))
-  tdist = jnp.array([1.0, 2.0])
-  run = lambda u: frustum.hexify(*args, tdist, jitter=jnp.array([[u, 0.0]]))
-  low, high = run(0.49), run(0.5)
-  np.testing.assert_array_equal(low[1], high[1])  # same distances
-  # The first point of one has the angle of the last point of the other.
-  e1, e2 = frustum.construct_perp_basis(args[1])
-  angle = lambda p: np.arctan2(p @ e2, p @ e1)
-  np.testing.assert_allclose(
-    angle(low[0][0, 0]), angle(high[0][0, 5]), atol=1e-4
-  )
-
-
-@pytest.mark.slow
-def test_hexagons_are_finite_with_gradients_at_every_distance():
-  sizes = np.r_[0, 10.0 ** np.arange(-30, 31, 5)][:, None]
-  tdist = jnp.asarray(sizes * np.array([0, 0, 1, 2]), jnp.float32)
-  origins = jnp.zeros((len(sizes), 3))
-  directions = origins + jnp.array([0.0, 0.0, -1.0])
-  radii = jnp.full((len(sizes), 1), 1e-3)
-
-  def total(*args):
-    return sum(jnp.sum(x) for x in frustum.hexify(*args))
-
-  points, radius = frustum.hexify(origins, directions, radii, tdist)
-  assert np.all(np.isfinite(points)) and np.all(np.isfinite(radius))
-  grads = jax.jit(jax.grad(total, (0, 1, 2, 3)))(
-    origins, directions, radii, tdist
-  )
-  assert all(np.all(np.isfinite(g)) for g in grads)
-
-
-@pytest.mark.parametrize('scale', [1e-20, 1.0, 1e20])
-def test_perpendicular_basis_is_orthonormal_for_all_directions(scale):
-  gen = np.random.default_rng(10)
-  d = np.concatenate([gen.normal(size=(20, 3)), np.eye(3), -np.eye(3)])
-  d = jnp.asarray(scale * d, jnp.float32)
-  e1, e2 = (np.asarray(e) for e in frustum.construct_perp_basis(d))
-  frames = np.stack([e1, e2, np.asarray(d / scale)], axis=-2)
-  gram = frames @ frames.swapaxes(-1, -2)
-  gram[..., 2, 2] = 1
-  np.testing.assert_allclose(
-    gram, np.broadcast_to(np.eye(3), gram.shape), atol=2e-6
-  )
-
-
 def test_jit_changes_nothing():
-  args = random_rays(11, (2,))
+  args = ops_util.random_rays(11, (2,))
   fn = functools.partial(frustum.cast_rays, ray_shape='cone', diag=False)
   for a, b in zip(fn(*args), jax.jit(fn)(*args), strict=True):
     assert a.dtype == jnp.float32

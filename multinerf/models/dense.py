@@ -1,0 +1,83 @@
+"""Dense layers that read several inputs without joining them first.
+
+A layer behind a concatenation, [x, y] W, is computed as x W_x + y W_y: the
+parts are not copied, one that is the same for all samples of a ray is
+multiplied once per ray, and one that is itself the output of a layer without
+activation can be passed on unapplied, as the product of the two matrices.
+Parameters are those of the layer behind the concatenation.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array
+
+
+class Pending(NamedTuple):
+  """The output x @ kernel + bias of a layer that has not been applied yet."""
+
+  x: Array
+  kernel: Array
+  bias: Array
+
+  def apply(self) -> Array:
+    """The output."""
+    return self.x @ self.kernel + self.bias
+
+
+Part = Array | Pending
+
+
+def width(part: Part) -> int:
+  """Features of a part."""
+  return part.kernel.shape[-1] if isinstance(part, Pending) else part.shape[-1]
+
+
+class Dense(nn.Module):
+  """A dense layer on one or more parts, side by side in this order.
+
+  Attributes:
+    features: Outputs.
+    kernel_init: Initialiser of the kernel [all parts' features, features].
+    dtype: Of the arithmetic; parameters are float32.
+  """
+
+  features: int
+  kernel_init: Any
+  dtype: Any = jnp.float32
+
+  @nn.compact
+  def __call__(
+    self, parts: Part | Sequence[Part], *, pending: bool = False
+  ) -> Part:
+    """Applies the layer.
+
+    Args:
+      parts: Arrays [..., n, f_i], or [..., 1, f_i] for what all samples of a
+        ray share, or unapplied layers.
+      pending: Return the layer unapplied; there must be one part.
+
+    Returns:
+      [..., n, features], or a `Pending`.
+    """
+    if not isinstance(parts, list | tuple) or isinstance(parts, Pending):
+      parts = [parts]
+    num_inputs = sum(width(part) for part in parts)
+    shape = (num_inputs, self.features)
+    kernel = self.param('kernel', self.kernel_init, shape)
+    bias = self.param('bias', nn.initializers.zeros_init(), (self.features,))
+    kernel, bias = kernel.astype(self.dtype), bias.astype(self.dtype)
+    if pending:
+      (x,) = parts
+      return Pending(x.astype(self.dtype), kernel, bias)
+    total, start = bias, 0
+    for part in parts:
+      rows = kernel[start : start + width(part)]
+      start += width(part)
+      if isinstance(part, Pending):
+        rows, total = part.kernel @ rows, total + part.bias @ rows
+        part = part.x
+      total = part.astype(self.dtype) @ rows + total
+    return total
