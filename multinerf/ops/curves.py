@@ -256,3 +256,26 @@ def learning_rate_decay(
     eased = jnp.sin(0.5 * jnp.pi * jnp.clip(step / lr_delay_steps, 0, 1))
     rate = rate * (lr_delay_mult + (1 - lr_delay_mult) * eased)
   return rate
+
+
+def generalized_bias_and_gain(
+  x: ArrayLike, slope: ArrayLike, threshold: ArrayLike
+) -> Array:
+  """Schlick's bias and gain in one curve (Barron 2020, arXiv:2010.09714).
+
+  t x / (x + s (t - x)) below the threshold t, and its mirror image
+  (1 - t) (x - 1) / (1 - x - s (t - x)) + 1 above.
+
+  Args:
+    x: Numbers in [0, 1].
+    slope: s > 0, the slope at the threshold; 1 is the identity.
+    threshold: t in [0, 1], where the curve changes sides: 0 or 1 gives bias,
+      1/2 gain.
+
+  Returns:
+    Increasing from 0 to 1, t at x = t.
+  """
+  x = jnp.asarray(x)
+  below = threshold * x / (x + slope * (threshold - x) + numerics.TINY)
+  above = 1 - x - slope * (threshold - x) + numerics.TINY
+  return jnp.where(x < threshold, below, 1 + (1 - threshold) * (x - 1) / above)

@@ -237,6 +237,7 @@ def sample(
   *,
   jitter: Float[Array, '*#batch d'] | None = None,
   deterministic_center: bool = False,
+  eps: float = EPS,
 ) -> Float[Array, '... m']:
   """Stratified samples of a step function by its inverse CDF.
 
@@ -248,6 +249,7 @@ def sample(
       fixed fractions.
     deterministic_center: Whether the fixed fractions are the strata's centres
       instead of 0 to 1 inclusive.
+    eps: How far the fractions stay below 1.
 
   Returns:
     m positions, non-decreasing.
@@ -256,10 +258,10 @@ def sample(
   if jitter is None:
     # 1 - eps and not 1, as the random fractions never reach 1 either.
     pad = 1 / (2 * n) if deterministic_center else 0.0
-    u = jnp.linspace(pad, 1.0 - pad - EPS, n)
+    u = jnp.linspace(pad, 1.0 - pad - eps, n)
   else:
-    highest = EPS + (1 - EPS) / n
-    reach = (1 - highest) / (n - 1) - EPS if n > 1 else 1 - EPS
+    highest = eps + (1 - eps) / n
+    reach = (1 - highest) / (n - 1) - eps if n > 1 else 1 - eps
     u = jnp.linspace(0.0, 1 - highest, n) + reach * jitter
   batch = jnp.broadcast_shapes(u.shape[:-1], t.shape[:-1], w_logits.shape[:-1])
   return invert_cdf(jnp.broadcast_to(u, (*batch, n)), t, w_logits)

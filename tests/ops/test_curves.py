@@ -190,3 +190,21 @@ def test_learning_rate_starts_eased_and_ends_at_its_final_value():
   eased = {'lr_delay_steps': 10, 'lr_delay_mult': 0.1}
   assert rate(0, **eased) == pytest.approx(1e-3, rel=1e-5)
   assert rate(10, **eased) == pytest.approx(rate(10), rel=1e-5)
+
+
+def test_bias_and_gain_pass_through_the_ends_and_the_threshold():
+  x = jnp.linspace(0, 1, 41)
+  fn = jax.jit(curves.generalized_bias_and_gain)
+  for slope, threshold in ((0.3, 0.5), (4.0, 0.25), (2.0, 0.0), (0.5, 1.0)):
+    y = np.asarray(fn(x, slope, threshold))
+    np.testing.assert_allclose(y[[0, -1]], [0, 1], atol=1e-6)
+    assert np.all(np.diff(y) > 0)
+    middle = np.interp(threshold, x, y)
+    np.testing.assert_allclose(middle, threshold, atol=1e-6)
+    if 0 < threshold < 1:
+      ends = fn(
+        jnp.array([threshold - 1e-3, threshold + 1e-3]), slope, threshold
+      )
+      # Curvature of at most 2 |s - 1| / t, float32 over steps of 1e-3.
+      np.testing.assert_allclose(np.diff(ends)[0] / 2e-3, slope, rtol=3e-2)
+  np.testing.assert_allclose(fn(x, 1.0, 0.5), x, atol=1e-6)
