@@ -75,6 +75,7 @@ setuptools.setup(
       'multinerf-render = multinerf.app.render:main',
       'multinerf-check = multinerf.app.check:main',
       'multinerf-table = multinerf.app.table:main',
+      'multinerf-bench = multinerf.app.bench.main:main',
       'multinerf-process = multinerf.app.process:main',
     ],
   },

@@ -1,0 +1,1 @@
+"""multinerf-bench: what this machine makes of the presets."""
