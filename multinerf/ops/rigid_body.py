@@ -134,10 +134,10 @@ def sim3_to_rts(
 
 
 def ortho6d_from_rotation_matrix(
-  rotation: Rotation,
+  rotation_matrix: Rotation,
 ) -> Float[Array, '*batch 6']:
   """The first two rows (Zhou et al., arXiv:1812.07035, with rows)."""
-  return rotation[..., :2, :].reshape(*rotation.shape[:-2], 6)
+  return rotation_matrix[..., :2, :].reshape(*rotation_matrix.shape[:-2], 6)
 
 
 def rotation_matrix_from_ortho6d(
@@ -156,7 +156,8 @@ def rotation_matrix_from_ortho6d(
 
 
 def rotation_distance(
-  rotation1: Float[Array, '*#batch 3 3'], rotation2: Float[Array, '*#batch 3 3']
+  rotation_mat1: Float[Array, '*#batch 3 3'],
+  rotation_mat2: Float[Array, '*#batch 3 3'],
 ) -> Float[Array, '...']:
   """Angle of the rotation between two rotations, in degrees, 0 to 180.
 
@@ -164,8 +165,8 @@ def rotation_distance(
   axis-angle vectors: that is no distance of rotations.
   """
   # |R1 - R2|_F = 2 sqrt(2) sin(angle / 2); trace(R1^T R2) = 4 cos^2(...) - 1.
-  difference = jnp.sum((rotation1 - rotation2) ** 2, axis=(-2, -1))
-  trace = jnp.sum(rotation1 * rotation2, axis=(-2, -1))
+  difference = jnp.sum((rotation_mat1 - rotation_mat2) ** 2, axis=(-2, -1))
+  trace = jnp.sum(rotation_mat1 * rotation_mat2, axis=(-2, -1))
   sin = numerics.safe_sqrt(difference / 8)
   cos = numerics.safe_sqrt((1 + trace) / 4)
   return jnp.degrees(2 * numerics.safe_arctan2(sin, cos))

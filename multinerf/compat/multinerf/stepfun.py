@@ -66,7 +66,7 @@ def sample(
     t,
     w_logits,
     num_samples,
-    jitter=_jitter(rng, t, num_samples, single_jitter),
+    jitter=draw_jitter(rng, t, num_samples, single_jitter),
     deterministic_center=deterministic_center,
   )
 
@@ -95,12 +95,12 @@ def sample_intervals(
     t,
     w_logits,
     num_samples,
-    jitter=_jitter(rng, t, num_samples, single_jitter),
+    jitter=draw_jitter(rng, t, num_samples, single_jitter),
     domain=domain,
   )
 
 
-def _jitter(rng, t, num_samples, single_jitter) -> Array | None:
+def draw_jitter(rng, t, num_samples, single_jitter) -> Array | None:
   """Upstream's random numbers from its key: the same draws, in [0, 1)."""
   if rng is None:
     return None

@@ -32,8 +32,8 @@ class BatchingMethod(enum.Enum):
   SINGLE_IMAGE = 'single_image'
 
 
-def _fill(node: Any, values: dict[str, Any]) -> None:
-  """Sets the fields of a frozen dataclass under construction."""
+def fill(node: Any, values: dict[str, Any]) -> None:
+  """Sets the fields of a frozen dataclass in its own constructor."""
   for name, value in values.items():
     if name not in ('self', '__class__'):
       object.__setattr__(node, name, value)
@@ -54,7 +54,7 @@ class Pixels(types.Pixels):
     exposure_idx: Any = None,
     exposure_values: Any = None,
   ):
-    _fill(self, locals())
+    fill(self, locals())
 
 
 @flax.struct.dataclass
@@ -75,7 +75,7 @@ class Rays(types.Rays):
     exposure_idx: Any = None,
     exposure_values: Any = None,
   ):
-    _fill(self, locals())
+    fill(self, locals())
 
 
 @flax.struct.dataclass
@@ -97,7 +97,7 @@ class Batch(types.Batch):
     depths: Any = None,
     depth_weights: Any = None,
   ):
-    _fill(self, locals())
+    fill(self, locals())
 
 
 def dummy_rays(
