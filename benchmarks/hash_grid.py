@@ -1,10 +1,10 @@
-"""Time of the grid look-up and its gradient, against the obvious formulation.
+"""Time of the grid look-up and its gradient, against other formulations.
 
   taskset -c 0 python benchmarks/hash_grid.py
 
 `corners` gathers all eight corners as one axis and is differentiated by JAX;
-`multinerf` is ops/hash_grid.py. Nanoseconds per corner look-up; compare the
-two of one run only.
+`multinerf` is ops/hash_grid.py. Nanoseconds of processor time per corner
+look-up, the two measured in turn: compare them with each other only.
 """
 
 import itertools
@@ -38,18 +38,27 @@ def corners(tables, x, *, sizes, table_size):
   return jnp.concatenate(out, axis=-1)
 
 
-def measure(fn, *args, repeats=5):
-  """(seconds to compile, median seconds a call)."""
-  start = time.perf_counter()
-  compiled = jax.jit(fn).lower(*args).compile()
-  compile_seconds = time.perf_counter() - start
-  jax.block_until_ready(compiled(*args))
-  seconds = []
+def measure(fns, *args, repeats=15):
+  """{name: (seconds to compile, lower quartile of the seconds a call)}.
+
+  Processor time: on one pinned core it leaves out what other jobs took.
+  """
+  compiled, compile_seconds = {}, {}
+  for name, fn in fns.items():
+    start = time.process_time()
+    compiled[name] = jax.jit(fn).lower(*args).compile()
+    compile_seconds[name] = time.process_time() - start
+    jax.block_until_ready(compiled[name](*args))
+  seconds = {name: [] for name in fns}
   for _ in range(repeats):
-    start = time.perf_counter()
-    jax.block_until_ready(compiled(*args))
-    seconds.append(time.perf_counter() - start)
-  return compile_seconds, float(np.median(seconds))
+    for name, fn in compiled.items():
+      start = time.process_time()
+      jax.block_until_ready(fn(*args))
+      seconds[name].append(time.process_time() - start)
+  return {
+    name: (compile_seconds[name], float(np.percentile(times, 25)))
+    for name, times in seconds.items()
+  }
 
 
 def main():
@@ -63,6 +72,7 @@ def main():
   for sizes, features in (
     ((16, 23, 32, 45, 64, 91, 128, 181, 256), 2),
     ((16, 32, 64, 128, 256), 4),
+    ((32, 64), 8),
   ):
     tables = [
       jnp.asarray(
@@ -71,20 +81,22 @@ def main():
       for s in sizes
     ]
     count = len(sizes) * 8 * len(x)
+    forward, gradient = {}, {}
     for name, fn in (('corners', corners), ('multinerf', hash_grid.lookup)):
 
-      def forward(tables, x, fn=fn, sizes=sizes):
+      def look_up(tables, x, fn=fn, sizes=sizes):
         return fn(tables, x, sizes=sizes, table_size=TABLE_SIZE)
 
-      def loss(tables, x, forward=forward):
-        return jnp.sum(jnp.sin(forward(tables, x)))
+      def loss(tables, x, look_up=look_up):
+        return jnp.sum(jnp.sin(look_up(tables, x)))
 
-      for label, run in (('forward', forward), ('gradient', jax.grad(loss))):
-        compile_seconds, seconds = measure(run, tables, x)
+      forward[name], gradient[name] = look_up, jax.grad(loss)
+    for label, fns in (('forward', forward), ('gradient', gradient)):
+      for name, (compiled, seconds) in measure(fns, tables, x).items():
         print(
           f'{len(sizes)} levels x {features}  {name:9s} {label:8s} '
           f'{seconds / count * 1e9:6.1f} ns/look-up, '
-          f'compiled in {compile_seconds:.1f} s',
+          f'compiled in {compiled:.1f} s',
           flush=True,
         )
 

@@ -5,11 +5,21 @@ convention and the zero padding of Zip-NeRF's released code
 (camp_zipnerf/internal/hash_resample.py and resample.py @8e6d57e).
 
 Almost all of the time goes into gathers (forward) and scatter-adds
-(backward). Two choices matter on XLA's CPU backend and are why the gradient is
-written out here (benchmarks/hash_grid.py): the forward pass adds one corner at
-a time, which fuses into one loop (6 to 13 ns a look-up against 46 to 61 with
-the eight corners as an axis); the backward pass makes one scatter per level, where
-differentiating that forward pass would make eight tables per level.
+(backward). What they cost on XLA's CPU backend depends on how they are written
+(benchmarks/hash_grid.py, docs/performance.md), hence:
+
+* The corners are added one at a time, which fuses into one loop; as an axis of
+  an array they would all be written to memory first.
+* The three axes are separate arrays. Rows and weights are then sums and
+  products of vectors, where slices of an [n, 3] array are strided loads that
+  are repeated for every corner.
+* Rows are in bounds by construction and say so (`promise_in_bounds`).
+* A dense grid's zero padding is in the weights of each axis, not in a mask per
+  corner: eight corners share six weights and one row number.
+* The gradient is written out: a loop with one scatter-add per corner into the
+  same table, in place. Differentiating the forward pass would make eight tables
+  per level; one scatter of all corners has to stack 8 n rows of values first;
+  eight scatters without a loop take twice as long to compile.
 """
 
 import functools
@@ -75,43 +85,86 @@ def corner_index(
     size: Resolution of the level.
     table_size: Rows of a hashed table.
   """
-  x, y, z = (cell[..., i].astype(jnp.uint32) for i in range(3))
+  return _row([cell[..., i] for i in range(3)], size, table_size)
+
+
+def _row(cell, size, table_size):
+  """`corner_index` of three separate coordinates."""
+  x, y, z = (c.astype(jnp.uint32) for c in cell)
   if is_dense(size, table_size):
     return (x * size + y) * jnp.uint32(size) + z
   hashed = x ^ (y * jnp.uint32(_PRIMES[1])) ^ (z * jnp.uint32(_PRIMES[2]))
   return hashed % jnp.uint32(table_size)
 
 
-def _corners(x, size, table_size):
-  """Yields (row, corner, sides, mask) of the 8 corners around `x`.
+def _dense_axis(x, size):
+  """(cell, weights, slopes) of one axis of a dense grid; cells stay inside.
 
-  A corner's weight is mask * sides[0] * sides[1] * sides[2]; the mask is 0 for
-  corners outside a dense grid, whose cells count as zero.
+  The weights are the hat functions of `cell` and `cell + 1`, so that the
+  neighbour outside the grid, which counts as zero, needs no corner of its own:
+  over the first and last half cell (and one beyond) only one of them is
+  positive. `size` is at least 2.
   """
+  unclipped = x * size - 0.5
+  position = jnp.clip(unclipped, -1.0, float(size))
+  cell = jnp.clip(jnp.floor(position).astype(jnp.int32), 0, size - 2)
+  offset = position - cell
+  before, within = offset < 0, (offset >= 0) & (offset < 1)
+  weights = (
+    jnp.where(before, 1 + offset, jnp.where(within, 1 - offset, 0.0)),
+    jnp.where(before, 0.0, jnp.where(within, offset, 2 - offset)),
+  )
+  inside = position == unclipped
+  slope = jnp.where(inside, jnp.asarray(size, x.dtype), 0.0)
+  slopes = (
+    jnp.where(before, slope, jnp.where(within, -slope, 0.0)),
+    jnp.where(before, 0.0, jnp.where(within, slope, -slope)),
+  )
+  return cell, weights, slopes
+
+
+def _hashed_axis(x, size):
+  """(cell, weights, slopes) of one axis of a hashed grid, without bounds."""
   position = x * size - 0.5
   low = jnp.floor(position)
   frac = position - low
-  low = low.astype(jnp.int32)
+  slope = jnp.full_like(x, size)
+  return low.astype(jnp.int32), (1 - frac, frac), (-slope, slope)
+
+
+def _level(x, size, table_size):
+  """(row_fn, weights of the axes, slopes of the axes) of points `x` [n, 3].
+
+  `row_fn(i, j, k)` are the rows [n] of the corner i, j, k (0 or 1) of each
+  point's cell. The corner's weight is weights[0][i] weights[1][j]
+  weights[2][k], its derivative by the first coordinate the same with
+  slopes[0][i].
+  """
   dense = is_dense(size, table_size)
-  for corner in _CORNERS:
-    cell = low + jnp.array(corner, jnp.int32)
-    mask = 1.0
+  axis_fn = _dense_axis if dense else _hashed_axis
+  cells, weights, slopes = zip(
+    *(axis_fn(x[:, i], size) for i in range(3)), strict=True
+  )
+  low = _row(cells, size, table_size)
+
+  def row_fn(*corner):
     if dense:
-      mask = jnp.all((cell >= 0) & (cell < size), axis=-1).astype(x.dtype)
-      cell = jnp.clip(cell, 0, size - 1)
-    sides = [
-      frac[..., i] if upper else 1 - frac[..., i]
-      for i, upper in enumerate(corner)
-    ]
-    yield corner_index(cell, size, table_size), corner, sides, mask
+      step = (corner[0] * size + corner[1]) * size + corner[2]
+      return low + jnp.asarray(step, jnp.uint32)
+    neighbour = [c + side for c, side in zip(cells, corner, strict=True)]
+    return _row(neighbour, size, table_size)
+
+  return row_fn, weights, slopes
 
 
 def _forward_level(table, x, size, table_size):
   """Interpolates one level, a corner at a time."""
+  row_fn, weights, _ = _level(x, size, table_size)
   out = 0.0
-  for row, _, sides, mask in _corners(x, size, table_size):
-    weight = mask * sides[0] * sides[1] * sides[2]
-    out = out + weight[..., None] * table[row]
+  for i, j, k in _CORNERS:
+    weight = weights[0][i] * weights[1][j] * weights[2][k]
+    value = table.at[row_fn(i, j, k)].get(mode='promise_in_bounds')
+    out = out + weight[:, None] * value
   return out
 
 
@@ -132,26 +185,29 @@ def _lookup_fwd(tables, x, sizes, table_size):
 
 def _position_gradient(table, x, cotangent, size, table_size):
   """Gradient of one level's look-up with respect to the positions."""
-  grad = 0.0
-  for row, corner, sides, mask in _corners(x, size, table_size):
-    value = mask * jnp.sum(table[row] * cotangent, axis=-1)
-    slopes = (
-      sides[1] * sides[2] * (size if corner[0] else -size),
-      sides[0] * sides[2] * (size if corner[1] else -size),
-      sides[0] * sides[1] * (size if corner[2] else -size),
-    )
-    grad = grad + value[..., None] * jnp.stack(slopes, axis=-1)
-  return grad
+  row_fn, w, d = _level(x, size, table_size)
+  grad = [0.0, 0.0, 0.0]
+  for i, j, k in _CORNERS:
+    value = table.at[row_fn(i, j, k)].get(mode='promise_in_bounds')
+    value = jnp.sum(value * cotangent, axis=-1)
+    grad[0] += value * d[0][i] * w[1][j] * w[2][k]
+    grad[1] += value * w[0][i] * d[1][j] * w[2][k]
+    grad[2] += value * w[0][i] * w[1][j] * d[2][k]
+  return jnp.stack(grad, axis=-1)
 
 
 def _table_gradient(table, x, cotangent, size, table_size):
   """Gradient of one level's look-up with respect to its table."""
-  rows, values = [], []
-  for row, _, sides, mask in _corners(x, size, table_size):
-    weight = mask * sides[0] * sides[1] * sides[2]
-    rows.append(row)
-    values.append(weight[..., None] * cotangent)
-  return jnp.zeros_like(table).at[jnp.stack(rows)].add(jnp.stack(values))
+  row_fn, weights, _ = _level(x, size, table_size)
+  weights = [jnp.stack(pair) for pair in weights]
+
+  def add_corner(number, grad):
+    i, j, k = (number >> shift & 1 for shift in (2, 1, 0))
+    weight = weights[0][i] * weights[1][j] * weights[2][k]
+    value = weight[:, None] * cotangent
+    return grad.at[row_fn(i, j, k)].add(value, mode='promise_in_bounds')
+
+  return jax.lax.fori_loop(0, 8, add_corner, jnp.zeros_like(table))
 
 
 def _lookup_bwd(sizes, table_size, residuals, cotangent):
@@ -190,5 +246,21 @@ def lookup(
 
   Returns:
     The levels' features side by side, coarsest first.
+
+  Raises:
+    ConfigError: A level has less than 2 cells per side.
+    ValueError: A table has another number of rows.
   """
-  return _lookup(tuple(tables), x, tuple(sizes), table_size)
+  if min(sizes) < 2:
+    raise errors.ConfigError(
+      f'A grid needs at least 2 cells per side, got sizes {tuple(sizes)} '
+      '(gin: HashEncoding.min_grid_size).'
+    )
+  rows = [min(size**3, table_size) for size in sizes]
+  if [len(table) for table in tables] != rows:  # no row is checked later
+    raise ValueError(
+      f'Tables of {[len(table) for table in tables]} rows, sizes '
+      f'{tuple(sizes)} and table_size {table_size} need {rows}.'
+    )
+  flat = _lookup(tuple(tables), x.reshape(-1, 3), tuple(sizes), table_size)
+  return flat.reshape(*x.shape[:-1], flat.shape[-1])

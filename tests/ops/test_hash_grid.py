@@ -12,6 +12,7 @@ from multinerf.ops import hash_grid
 
 SIZES = (4, 8, 16)
 TABLE_SIZE = 200  # 4^3 is dense, 8^3 and 16^3 are hashed
+_CORNERS = tuple(itertools.product((0, 1), repeat=3))
 
 
 def _tables(seed, num_features=2):
@@ -48,6 +49,25 @@ def _slow_lookup(tables, x):
   return np.array(out)
 
 
+def _plain_lookup(tables, x):
+  """The textbook formula with corners as an axis, differentiable by JAX."""
+  out = []
+  corners = jnp.array(_CORNERS)
+  for table, size in zip(tables, SIZES, strict=True):
+    position = x[:, None] * size - 0.5
+    low = jnp.floor(position)
+    frac = position - low
+    cell = low.astype(jnp.int32) + corners
+    weight = jnp.prod(jnp.where(corners == 1, frac, 1 - frac), axis=-1)
+    if size**3 <= TABLE_SIZE:
+      inside = jnp.all((cell >= 0) & (cell < size), axis=-1)
+      weight = jnp.where(inside, weight, 0.0)
+      cell = jnp.clip(cell, 0, size - 1)
+    rows = hash_grid.corner_index(cell, size, TABLE_SIZE)
+    out.append(jnp.sum(weight[..., None] * table[rows], axis=1))
+  return jnp.concatenate(out, axis=-1)
+
+
 def _lookup(tables, x):
   return hash_grid.lookup(tables, x, sizes=SIZES, table_size=TABLE_SIZE)
 
@@ -62,23 +82,15 @@ def test_lookup_equals_the_slow_twin_inside_and_outside_the_cube(seed):
   np.testing.assert_allclose(got, _slow_lookup(tables, x), rtol=0, atol=2e-5)
 
 
-def test_gradients_equal_those_of_differentiating_the_forward_pass():
+def test_gradients_equal_those_of_differentiating_the_plain_formula():
   tables = _tables(0)
   gen = np.random.default_rng(5)
-  x = gen.uniform(0, 1, (30, 3)).astype(np.float32)
-  cotangent = gen.normal(size=(30, 6)).astype(np.float32)
-
-  def plain(tables, x):  # the same formula, differentiated by JAX
-    return jnp.concatenate(
-      [
-        hash_grid._forward_level(t, x, s, TABLE_SIZE)
-        for t, s in zip(tables, SIZES, strict=True)
-      ],
-      axis=-1,
-    )
+  # Outside the cube, too: dense grids end there, hashed ones do not.
+  x = gen.uniform(-0.3, 1.3, (60, 3)).astype(np.float32)
+  cotangent = gen.normal(size=(60, 6)).astype(np.float32)
 
   got = jax.vjp(_lookup, tables, x)[1](cotangent)
-  want = jax.vjp(plain, tables, x)[1](cotangent)
+  want = jax.vjp(_plain_lookup, tables, x)[1](cotangent)
   for g, w in zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True):
     np.testing.assert_allclose(g, w, rtol=1e-4, atol=1e-4)
 
@@ -127,3 +139,28 @@ def test_sizes_are_a_geometric_sequence_with_both_ends():
 def test_a_fractional_number_of_levels_is_refused():
   with pytest.raises(errors.ConfigError, match='must be whole'):
     hash_grid.grid_sizes(16, 100, 1.0)
+
+
+@pytest.mark.parametrize('x', [np.nan, np.inf, -np.inf, 1e9, -1e9])
+def test_positions_out_of_this_world_read_no_foreign_memory(x):
+  tables = [jnp.ones_like(t) for t in _tables(0)]
+  point = jnp.array([[0.5, x, 0.5]], jnp.float32)
+  got = jax.jit(_lookup)(tables, point)
+  # The dense level is zero there, or not a number, but never something else.
+  assert np.all((got[:, :2] == 0) | np.isnan(got[:, :2]))
+  grads = jax.jit(jax.grad(lambda t: jnp.sum(_lookup(t, point))))(tables)
+  np.testing.assert_array_equal(np.nan_to_num(grads[0]), 0)
+
+
+def test_a_grid_of_one_cell_is_refused():
+  with pytest.raises(errors.ConfigError, match='at least 2 cells'):
+    hash_grid.lookup(
+      [jnp.ones((1, 1))], jnp.zeros((1, 3)), sizes=(1,), table_size=8
+    )
+
+
+def test_a_table_of_another_size_is_refused():
+  with pytest.raises(ValueError, match='need \\[64\\]'):
+    hash_grid.lookup(
+      [jnp.ones((63, 1))], jnp.zeros((1, 3)), sizes=(4,), table_size=64
+    )
