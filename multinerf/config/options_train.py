@@ -224,6 +224,12 @@ class LossOptions:
   charb_padding: float = option(
     0.001, 'e of the Charbonnier loss sqrt(r^2 + e^2), in colour units.', gt=0
   )
+  robust_loss_scale: float = option(
+    0.01,
+    "Width c of the losses 'cauchy' and 'geman-mcclure', in squared colour "
+    "units: they take the squared residual. camp_zipnerf's.",
+    gt=0,
+  )
   data_loss_mult: float = option(
     1.0, 'Weight of the photometric loss of the last level.', ge=0
   )
@@ -235,10 +241,29 @@ class LossOptions:
     'Weight of the proposal loss (arXiv:2111.12077, Eq. 13); 0 skips it.',
     ge=0,
   )
+  spline_interlevel_params: dict[str, Any] | None = option(
+    None,
+    'In place of that one, the anti-aliased loss (arXiv:2304.06706): '
+    "{'mults': 0.01, 'blurs': (0.03, 0.003)}, numbers or one for each "
+    'proposal level; blurs are half widths in normalised distance, None '
+    "takes the proposals' widths. camp_zipnerf's.",
+  )
   distortion_loss_mult: float = option(
     0.01,
     'Weight of the distortion loss (arXiv:2111.12077, Eq. 15); 0 skips it.',
     ge=0,
+  )
+  distortion_loss_target: Literal['sdist', 'tdist'] = option(
+    'sdist',
+    'Which distances that loss measures: normalised, or metric ones. '
+    "camp_zipnerf's.",
+  )
+  distortion_loss_curve_fn: tuple[Callable[..., Any], dict[str, Any]] | None = (
+    option(
+      None,
+      'Bends those distances first: (function, arguments), e.g. '
+      "(@math.power_ladder, {'p': -0.25, 'premult': 1e4}). camp_zipnerf's.",
+    )
   )
   orientation_loss_mult: float = option(
     0.0,
@@ -258,6 +283,24 @@ class LossOptions:
   )
   predicted_normal_coarse_loss_mult: float = option(
     0.0, 'The same, every earlier level.', ge=0
+  )
+  eikonal_loss_mult: float = option(
+    0.0,
+    'Weight of (|gradient of the raw density| - 1)^2, last level; needs '
+    "density normals. camp_zipnerf's.",
+    ge=0,
+  )
+  eikonal_coarse_loss_mult: float = option(
+    0.0, "The same, every earlier level. camp_zipnerf's.", ge=0
+  )
+  param_regularizers: dict[
+    str, tuple[float, Callable[..., Any], float, float]
+  ] = option(
+    {},
+    'Adds mult * acc(rho(V; alpha, c)), rho the robust loss '
+    '(arXiv:1701.03077), for each array V whose path starts with a prefix: '
+    "{'grid_0': (0.1, @jnp.mean, 2, 1)}; 'grid_1' starts 'grid_10' too. "
+    "camp_zipnerf's.",
   )
   weight_decay_mults: dict[str, float] = option(
     {},
@@ -306,6 +349,18 @@ class OptimOptions:
 
   lr_init: float = option(0.002, 'Learning rate at the start.', gt=0)
   lr_final: float = option(0.00002, 'Learning rate at max_steps.', gt=0)
+  lr_init_grid: float | None = option(
+    None,
+    "Learning rate at the start for parameters whose path contains 'grid', "
+    'which then have an Adam of their own; None: like all others. '
+    "camp_zipnerf's.",
+    gt=0,
+  )
+  lr_final_grid: float | None = option(
+    None,
+    "Their learning rate at max_steps; set with lr_init_grid. camp_zipnerf's.",
+    gt=0,
+  )
   lr_delay_steps: int = option(
     512, 'Length of the warm-up in steps; 0 for none.', ge=0
   )

@@ -7,6 +7,7 @@ from multinerf.losses import (
   normals,
   photometric,
   robustnerf,
+  spline,
   weight_decay,
 )
 from multinerf.losses.base import (
@@ -40,5 +41,6 @@ __all__ = [
   'photometric',
   'register_regularizer',
   'robustnerf',
+  'spline',
   'weight_decay',
 ]

@@ -27,16 +27,24 @@ class LossConfig:
 
   data_loss_type: str = 'charb'
   charb_padding: float = 0.001
+  robust_loss_scale: float = 0.01
   data_loss_mult: float = 1.0
   data_coarse_loss_mult: float = 0.0
   disable_multiscale_loss: bool = False
   interlevel_loss_mult: float = 1.0
+  spline_interlevel_params: Mapping[str, Any] | None = None
   distortion_loss_mult: float = 0.01
+  distortion_loss_target: str = 'sdist'
+  distortion_loss_curve_fn: (
+    tuple[Callable[..., Any], Mapping[str, Any]] | None
+  ) = None
   orientation_loss_mult: float = 0.0
   orientation_coarse_loss_mult: float = 0.0
   orientation_loss_target: str = 'normals_pred'
   predicted_normal_loss_mult: float = 0.0
   predicted_normal_coarse_loss_mult: float = 0.0
+  eikonal_loss_mult: float = 0.0
+  eikonal_coarse_loss_mult: float = 0.0
   depth_loss_mult: float = 0.0
   depth_loss_type: str = 'mse'
   depth_sigma: float = 0.01
@@ -46,6 +54,9 @@ class LossConfig:
   weight_decay_mults: Mapping[str, float] = dataclasses.field(
     default_factory=dict
   )
+  param_regularizers: Mapping[
+    str, tuple[float, Callable[..., Any], float, float]
+  ] = dataclasses.field(default_factory=dict)
   enable_robustnerf_loss: bool = False
   robustnerf_inlier_quantile: float = 0.5
   robustnerf_smoothed_filter_size: int = 3

@@ -10,7 +10,11 @@ from multinerf.ops import directional, stepfun
 
 
 @base.register_regularizer(
-  'interlevel', lambda cfg: cfg.interlevel_loss_mult > 0
+  'interlevel',
+  # `spline_interlevel` takes its place.
+  lambda cfg: (
+    cfg.interlevel_loss_mult > 0 and cfg.spline_interlevel_params is None
+  ),
 )
 def interlevel(
   inputs: base.LossInputs, cfg: base.LossConfig
@@ -35,9 +39,17 @@ def interlevel(
 def distortion(
   inputs: base.LossInputs, cfg: base.LossConfig
 ) -> Float[Array, '']:
-  """Weight gathers in few, short intervals (mip-NeRF 360, Eq. 15)."""
+  """Weight gathers in few, short intervals (mip-NeRF 360, Eq. 15).
+
+  Lengths are those of `distortion_loss_target` after
+  `distortion_loss_curve_fn`, an increasing function, was applied.
+  """
   last = inputs.levels[-1]
-  loss = stepfun.lossfun_distortion(last.sdist, last.weights)
+  ends = getattr(last, cfg.distortion_loss_target)
+  if cfg.distortion_loss_curve_fn is not None:
+    curve_fn, kwargs = cfg.distortion_loss_curve_fn
+    ends = curve_fn(ends, **kwargs)
+  loss = stepfun.lossfun_distortion(ends, last.weights)
   return cfg.distortion_loss_mult * jnp.mean(loss)
 
 
@@ -112,6 +124,36 @@ def predicted_normals(
       )
     mismatch = 1.0 - jnp.sum(normals * predicted, axis=-1)
     total += weight * jnp.mean(jnp.sum(level.weights * mismatch, axis=-1))
+  return jnp.asarray(total)
+
+
+@base.register_regularizer(
+  'eikonal',
+  lambda cfg: cfg.eikonal_loss_mult > 0 or cfg.eikonal_coarse_loss_mult > 0,
+)
+def eikonal(inputs: base.LossInputs, cfg: base.LossConfig) -> Float[Array, '']:
+  """(|gradient of the raw density| - 1)^2, mean over samples.
+
+  Makes the raw density a distance (IGR, arXiv:2002.10099, Eq. 3).
+
+  Raises:
+    ConfigError: The field makes no density gradients.
+  """
+  total = 0.0
+  for level, weight in _per_level(
+    inputs, cfg.eikonal_coarse_loss_mult, cfg.eikonal_loss_mult
+  ):
+    gradient = level.field.raw_grad_density
+    if gradient is None:
+      raise errors.ConfigError(
+        'Config.eikonal_loss_mult > 0 needs the gradient of the density: set '
+        'NerfMLP.disable_density_normals = False (and PropMLP.'
+        'disable_density_normals for Config.eikonal_coarse_loss_mult).'
+      )
+    # The slope of sqrt at 0 is infinite, and times 0 it would be NaN.
+    tiny = jnp.finfo(jnp.float32).tiny
+    norm = jnp.sqrt(jnp.maximum(tiny, jnp.sum(gradient**2, axis=-1)))
+    total += weight * jnp.mean((norm - 1) ** 2)
   return jnp.asarray(total)
 
 

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from multinerf.losses import base
+from multinerf.ops import robust
 
 
 @base.DATA_LOSSES.register('mse')
@@ -28,6 +29,32 @@ def charb(
 ) -> Float[Array, '*batch 3']:
   """Charbonnier: sqrt(error^2 + charb_padding^2) (mip-NeRF 360, Sec. 4)."""
   return jnp.sqrt((pred - target) ** 2 + cfg.charb_padding**2)
+
+
+@base.DATA_LOSSES.register('cauchy')
+def cauchy(
+  pred: Float[Array, '*batch 3'],
+  target: Float[Array, '*batch 3'],
+  cfg: base.LossConfig,
+) -> Float[Array, '*batch 3']:
+  """log(1 + e^4 / (2 c^2)) of the error e, c = robust_loss_scale.
+
+  As in camp_zipnerf, the robust loss (arXiv:1701.03077) of the *squared* error.
+  """
+  return robust.general_lossfun((pred - target) ** 2, 0, cfg.robust_loss_scale)
+
+
+@base.DATA_LOSSES.register('geman-mcclure')
+def geman_mcclure(
+  pred: Float[Array, '*batch 3'],
+  target: Float[Array, '*batch 3'],
+  cfg: base.LossConfig,
+) -> Float[Array, '*batch 3']:
+  """2 e^4 / (e^4 + 4 c^2) of the error e, c = robust_loss_scale; at most 2.
+
+  Of the squared error, as `cauchy`.
+  """
+  return robust.general_lossfun((pred - target) ** 2, -2, cfg.robust_loss_scale)
 
 
 @base.DATA_LOSSES.register('rawnerf')

@@ -1,6 +1,6 @@
 """Penalties on parameters."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
@@ -9,6 +9,7 @@ from jaxtyping import Array, Float
 
 from multinerf import errors, registry
 from multinerf.losses import base
+from multinerf.ops import robust
 
 
 def subtrees(params: Mapping[str, Any], depth: int = 3) -> dict[str, Any]:
@@ -44,3 +45,55 @@ def weight(inputs: base.LossInputs, cfg: base.LossConfig) -> Float[Array, '']:
       )
     total += mult * squared_norm(known[path])
   return total
+
+
+def arrays(params: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+  """Yields ('/'-joined path, array) for every parameter array."""
+  for name, child in params.items():
+    if isinstance(child, Mapping):
+      for path, array in arrays(child):
+        yield f'{name}/{path}', array
+    else:
+      yield name, child
+
+
+@base.register_regularizer(
+  'param_regularizers', lambda cfg: bool(cfg.param_regularizers)
+)
+def param_regularizers(
+  inputs: base.LossInputs, cfg: base.LossConfig
+) -> Float[Array, '']:
+  """Sum of mult * acc(rho(V; alpha, scale)) over the arrays V of each prefix.
+
+  rho is Barron's robust loss (arXiv:1701.03077). With acc = mean, alpha = 2 and
+  scale = 1 every level of a grid counts the same, however large: the normalised
+  weight decay of Zip-NeRF (arXiv:2304.06706, supplement) times 1/2.
+
+  A prefix is any beginning of a path, as in camp_zipnerf: 'grid_1' covers
+  'grid_10/...' too, 'grid_1/' does not.
+
+  Raises:
+    ConfigError: No parameter's path starts with one of the prefixes.
+  """
+  known = dict(arrays(inputs.params))
+  total = jnp.zeros(())
+  for prefix, options in cfg.param_regularizers.items():
+    mult, accumulate, alpha, scale = options
+    found = [x for path, x in known.items() if path.startswith(prefix)]
+    if not found:
+      raise errors.ConfigError(
+        f'Config.param_regularizers: no parameter of this model starts with '
+        f'{prefix!r}; there are {", ".join(_tops(inputs.params))}.'
+        f'{registry.suggest(prefix, [*inputs.params, *known])}'
+      )
+    for x in found:
+      total += mult * accumulate(robust.general_lossfun(x, alpha, scale))
+  return total
+
+
+def _tops(params: Mapping[str, Any]) -> list[str]:
+  """Names of networks as 'name/...', of lone arrays as they are."""
+  return [
+    f'{name}/...' if isinstance(child, Mapping) else name
+    for name, child in params.items()
+  ]

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Int
 
+from multinerf import errors
 from multinerf.training import schedules
 
 
@@ -21,6 +22,8 @@ class OptimConfig(schedules.ScheduleConfig):
   adam_eps: float = 1e-6
   grad_max_norm: float = 0.001
   grad_max_val: float = 0.0
+  lr_init_grid: float | None = None
+  lr_final_grid: float | None = None
 
 
 def zero_nonfinite(grads: Any) -> tuple[Any, Int[Array, '']]:
@@ -74,21 +77,64 @@ def make_optimizer(cfg: OptimConfig) -> optax.GradientTransformation:
   """Clipping per network, then Adam with the schedule of `cfg`.
 
   The state is Adam's own, `{0: {count, mu, nu}, 1: {count}}`, as in upstream's
-  checkpoints: clipping is stateless and wrapped around it.
+  checkpoints: clipping is stateless and wrapped around it. With
+  `lr_init_grid` there are two such states, each `{inner_state: ...}`: 0 of all
+  other parameters, 1 of the grids.
+
+  Raises:
+    ConfigError: Only one of `lr_init_grid` and `lr_final_grid` is set, or the
+      schedule cannot be made for both.
   """
   clip = clip_per_network(cfg.grad_max_norm, cfg.grad_max_val)
-  adam = optax.adam(
-    schedules.make_schedule(cfg),
-    b1=cfg.adam_beta1,
-    b2=cfg.adam_beta2,
-    eps=cfg.adam_eps,
-  )
+  adam = _adam(cfg, schedules.make_schedule(cfg))
+  grid_schedule = _make_grid_schedule(cfg)
+  if grid_schedule is not None:
+    adam = optax.chain(
+      optax.masked(adam, lambda tree: _grid_mask(tree, wanted=False)),
+      optax.masked(
+        _adam(cfg, grid_schedule), lambda tree: _grid_mask(tree, wanted=True)
+      ),
+    )
 
   def update(updates, state, params=None):
     clipped, _ = clip.update(updates, optax.EmptyState())
     return adam.update(clipped, state, params)
 
   return optax.GradientTransformation(adam.init, update)
+
+
+def _adam(cfg, schedule):
+  return optax.adam(
+    schedule, b1=cfg.adam_beta1, b2=cfg.adam_beta2, eps=cfg.adam_eps
+  )
+
+
+def _make_grid_schedule(cfg):
+  """The rate of the grids, of the same form as the others'; None: the same."""
+  if cfg.lr_init_grid is None and cfg.lr_final_grid is None:
+    return None
+  if cfg.lr_init_grid is None or cfg.lr_final_grid is None:
+    raise errors.ConfigError(
+      'Config.lr_init_grid and Config.lr_final_grid belong together; got '
+      f'{cfg.lr_init_grid} and {cfg.lr_final_grid}.'
+    )
+  if callable(cfg.lr_schedule):
+    raise errors.ConfigError(
+      'Config.lr_init_grid needs a named Config.lr_schedule, such as '
+      "'log_lerp': a function has rates of its own."
+    )
+  return schedules.make_schedule(
+    dataclasses.replace(
+      cfg, lr_init=cfg.lr_init_grid, lr_final=cfg.lr_final_grid
+    )
+  )
+
+
+def _grid_mask(tree, wanted):
+  """A tree of bools: `wanted` where 'grid' is in the path, as in camp_zipnerf."""
+  return jax.tree_util.tree_map_with_path(
+    lambda path, _: ('grid' in jax.tree_util.keystr(path)) == wanted, tree
+  )
 
 
 def tree_stats(name: str, tree: Mapping[str, Any], reduce: Any) -> dict:

@@ -144,6 +144,19 @@ ADDED = dict(
   dtu_light_cond=3,
   dtuhold=8,
 )
+CAMP_ZIPNERF = dict(
+  robust_loss_scale=0.01,
+  # camp_zipnerf has {'mults': 0.01, 'blurs': (0.03, 0.003)} and no
+  # interlevel_loss_mult; here that one is the default.
+  spline_interlevel_params=None,
+  distortion_loss_target='sdist',
+  distortion_loss_curve_fn=None,
+  eikonal_loss_mult=0.0,
+  eikonal_coarse_loss_mult=0.0,
+  param_regularizers={},
+  lr_init_grid=None,
+  lr_final_grid=None,
+)
 ROBUST = dict(
   data_loss_type='robustnerf', enable_robustnerf_loss=True, patch_size=16
 )
@@ -159,12 +172,17 @@ def test_every_upstream_option_keeps_its_name_and_default():
 def test_our_own_options_are_the_only_additions():
   config = schema.Config()
   extra = set(FIELDS) - set(UPSTREAM)
-  assert {name: getattr(config, name) for name in extra} == ADDED
+  added = ADDED | CAMP_ZIPNERF
+  assert {name: getattr(config, name) for name in extra} == added
 
 
-def test_every_added_option_says_that_it_is_new_and_no_other_does():
-  says = {n for n, f in FIELDS.items() if 'New here' in f.metadata['doc']}
-  assert says == set(ADDED)
+@pytest.mark.parametrize(
+  ('options', 'words'),
+  [(ADDED, ' New here.'), (CAMP_ZIPNERF, " camp_zipnerf's.")],
+)
+def test_every_added_option_says_where_it_is_from(options, words):
+  docs = {n: f.metadata['doc'] for n, f in FIELDS.items()}
+  assert {n for n, doc in docs.items() if doc.endswith(words)} == set(options)
 
 
 @pytest.mark.parametrize('name', FIELDS)
@@ -239,6 +257,10 @@ def test_replace_checks_again():
       ROBUST | {'robustnerf_inner_patch_size': 17},
       ['robustnerf_inner_patch_size', 'patch_size', '17 and 16'],
     ),
+    ({'distortion_loss_curve_fn': ('log', {})}, ['curve_fn', 'function']),
+    ({'param_regularizers': {'a': (1, 2, 1)}}, ['param_regularizers', 'dict']),
+    ({'distortion_loss_target': 't'}, ["'sdist' or 'tdist'"]),
+    ({'lr_init_grid': 0}, ['lr_init_grid', '> 0']),
     ({'dtu_light_cond': 8}, ['dtu_light_cond', '<= 7']),
   ],
 )

@@ -16,14 +16,24 @@ def own_table(monkeypatch):
 
 
 def test_all_published_losses_are_registered():
-  assert losses.DATA_LOSSES.names() == ('charb', 'mse', 'rawnerf', 'robustnerf')
+  assert losses.DATA_LOSSES.names() == (
+    'cauchy',
+    'charb',
+    'geman-mcclure',
+    'mse',
+    'rawnerf',
+    'robustnerf',
+  )
   assert losses.REGULARIZERS.names() == (
     'depth',
     'distortion',
+    'eikonal',
     'interlevel',
     'normal',
     'orientation',
+    'param_regularizers',
     'predicted_normals',
+    'spline_interlevel',
     'weight',
   )
 
@@ -34,6 +44,10 @@ def test_all_published_losses_are_registered():
     ({}, {'interlevel', 'distortion'}),
     ({'interlevel_loss_mult': 0.0}, {'distortion'}),
     ({'distortion_loss_mult': 0.0}, {'interlevel'}),
+    (
+      {'spline_interlevel_params': {'mults': 1}},
+      {'spline_interlevel', 'distortion'},
+    ),
     (
       {'orientation_loss_mult': 0.1},
       {'interlevel', 'distortion', 'orientation'},

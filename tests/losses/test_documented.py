@@ -21,7 +21,7 @@ TABLES = (
 @pytest.mark.parametrize('table', TABLES, ids=lambda t: t.kind)
 def test_every_loss_has_a_row_or_a_heading(table):
   text = PAGE.read_text()
-  named = re.findall(r'^\| `(\w+)` \|', text, re.MULTILINE)
+  named = re.findall(r'^\| `([\w-]+)` \|', text, re.MULTILINE)
   named += re.findall(r'^## .*: `(\w+)`$', text, re.MULTILINE)
   assert set(table.names()) <= set(named)
 

@@ -1,5 +1,7 @@
 """Losses on weights and normals: reference vectors and closed forms."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import model_util
@@ -9,6 +11,7 @@ import pytest
 
 from multinerf import errors, losses, types
 from multinerf.losses import geometric
+from multinerf.ops import curves
 
 UP = np.float32([0, 0, 1])
 
@@ -243,3 +246,90 @@ def test_gradients_are_finite_for_empty_rays_and_intervals(empty):
 
   grads = jax.jit(jax.grad(total, argnums=(0, 1)))(jnp.zeros_like(w), w)
   assert all(np.all(np.isfinite(g)) for g in grads)
+
+
+def slow_distortion(t, w):
+  """Mean over rays of the double sum (mip-NeRF 360, Eq. 15), in float64."""
+  t, w = np.float64(t), np.float64(w)
+  mid = (t[:, 1:] + t[:, :-1]) / 2
+  pairs = np.abs(mid[:, :, None] - mid[:, None, :])
+  between = np.einsum('ri,rj,rij->r', w, w, pairs)
+  return np.mean(between + np.sum(w**2 * np.diff(t), axis=-1) / 3)
+
+
+def metric_level(far):
+  s, w = ops_util.step_function(3, batch=(4,))
+  tdist = far ** (2 * s - 1)  # from 1 / far to far
+  return dataclasses.replace(level(s, w), tdist=tdist)
+
+
+@pytest.mark.parametrize('far', [3.0, 1e6])
+def test_distortion_of_bent_metric_distances_is_the_double_sum(far):
+  one = metric_level(far)
+  kwargs = {'p': -0.25, 'premult': 10000.0}
+  cfg = losses.LossConfig(
+    distortion_loss_mult=0.01,
+    distortion_loss_target='tdist',
+    distortion_loss_curve_fn=(curves.power_ladder, kwargs),
+  )
+  got = geometric.distortion(inputs([one]), cfg)
+  x = np.float64(one.tdist) * 1e4
+  bent = 1.25 / -0.25 * ((x / 1.25 + 1) ** -0.25 - 1)  # behaviour.md 11.4
+  # Distances near the supremum 5 have float32 steps of 5e-7.
+  want = 0.01 * slow_distortion(bent, one.weights)
+  np.testing.assert_allclose(got, want, rtol=1e-4)
+
+
+def test_distortion_measures_the_target_and_scales_with_the_curve():
+  one = metric_level(3.0)
+  loss = lambda **options: geometric.distortion(
+    inputs([one]), losses.LossConfig(distortion_loss_mult=1.0, **options)
+  )
+  np.testing.assert_allclose(
+    loss(distortion_loss_target='tdist'),
+    slow_distortion(one.tdist, one.weights),
+    rtol=1e-5,
+  )
+  curve = (lambda t, by: by * t, {'by': 3.0})
+  np.testing.assert_allclose(
+    loss(distortion_loss_curve_fn=curve), 3 * loss(), rtol=1e-5
+  )
+
+
+def gradient_level(gradient):
+  field = types.FieldOutput(
+    density=None, raw_grad_density=jnp.asarray(gradient, jnp.float32)
+  )
+  return types.Level(sdist=None, tdist=None, weights=None, field=field)
+
+
+def test_eikonal_wants_gradients_of_length_one():
+  unit = gradient_level([[[0, 0.6, 0.8], [1, 0, 0]]])
+  others = gradient_level([[[0, 0, 3], [0, 0, 0]]])  # (3 - 1)^2 and 1
+  cfg = losses.LossConfig(eikonal_loss_mult=0.5)
+  np.testing.assert_allclose(
+    geometric.eikonal(inputs([others, unit]), cfg), 0, atol=1e-12
+  )
+  np.testing.assert_allclose(
+    geometric.eikonal(inputs([unit, others]), cfg), 0.5 * 2.5, rtol=1e-6
+  )
+  cfg = losses.LossConfig(eikonal_coarse_loss_mult=2.0)
+  np.testing.assert_allclose(
+    geometric.eikonal(inputs([others, others, unit]), cfg), 2 * 5, rtol=1e-6
+  )
+
+
+def test_eikonal_slope_is_finite_for_every_length():
+  cfg = losses.LossConfig(eikonal_loss_mult=1.0)
+  total = lambda g: geometric.eikonal(inputs([gradient_level(g)]), cfg)
+  # Lengths whose square float32 can hold.
+  lengths = np.float32([0, 1e-38, 1e-25, 1e-19, 1e-10, 1, 1e10, 1e18])
+  gradient = lengths[:, None, None] * np.float32([0.0, 0.6, 0.8])
+  assert np.isfinite(jax.grad(total)(jnp.asarray(gradient))).all()
+
+
+def test_eikonal_without_gradients_names_the_options():
+  cfg = losses.LossConfig(eikonal_loss_mult=1.0)
+  one = level(*ops_util.step_function(0, batch=(4,)))
+  with pytest.raises(errors.ConfigError, match='disable_density_normals'):
+    geometric.eikonal(inputs([one]), cfg)

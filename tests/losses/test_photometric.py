@@ -119,6 +119,33 @@ def test_losses_of_single_values_are_their_formulas():
   )
 
 
+@pytest.mark.parametrize('scale', [0.01, 0.5])
+def test_robust_losses_are_their_formulas_of_the_squared_error(scale):
+  cfg = losses.LossConfig(robust_loss_scale=scale)
+  pred = jnp.float32([[0.5, 1.5, 0.25]])
+  target = jnp.float32([[0.1, 0.4, 0.25]])
+  e4 = np.float64([[0.4, 1.1, 0.0]]) ** 4  # (error^2)^2
+  got = {
+    name: losses.DATA_LOSSES.get(name)(pred, target, cfg)
+    for name in ('cauchy', 'geman-mcclure')
+  }
+  want = np.log1p(e4 / (2 * scale**2))
+  np.testing.assert_allclose(got['cauchy'], want, rtol=1e-5)
+  want = 2 * e4 / (e4 + 4 * scale**2)
+  np.testing.assert_allclose(got['geman-mcclure'], want, rtol=1e-5)
+
+
+@pytest.mark.parametrize('name', ['cauchy', 'geman-mcclure'])
+def test_robust_losses_ignore_outliers_and_not_the_rest(name):
+  cfg = losses.LossConfig()
+  loss = losses.DATA_LOSSES.get(name)
+  error = jnp.float32([[0.0, 0.1, 1.0]])
+  grad = jax.grad(lambda p: jnp.sum(loss(p, jnp.zeros_like(p), cfg)))(error)
+  assert grad[0, 0] == 0
+  # The error of a whole colour pulls less than one of a tenth.
+  assert 0 < grad[0, 2] < grad[0, 1]
+
+
 def test_rawnerf_gradient_ignores_the_scale_and_stops_at_white():
   cfg = losses.LossConfig()
   grad = jax.grad(

@@ -78,3 +78,58 @@ def test_an_unknown_path_is_an_error_with_the_nearest_one():
     errors.ConfigError, match="Did you mean 'NerfMLP_0/Dense_0'"
   ):
     weight_decay.weight(inputs(), cfg)
+
+
+GRIDS = {
+  'grid_0': {'grid_16': jnp.float32([1, 2, 3]), 'hash_32': jnp.float32([4.0])},
+  'grid_1': {'grid_16': jnp.float32([0.1, -10])},
+  'grid_10': {'grid_16': jnp.float32([2.0])},
+  'exposure_scaling_offsets': jnp.float32([[5.0]]),
+}
+L2 = (2.0, jnp.mean, 2, 1)
+
+
+def regularize(regularizers):
+  cfg = losses.LossConfig(param_regularizers=regularizers)
+  return weight_decay.param_regularizers(inputs(GRIDS), cfg)
+
+
+@pytest.mark.parametrize(
+  'regularizers, want',
+  [
+    # Half the mean square of each array by itself, summed over arrays.
+    ({'grid_0': L2}, 14 / 3 + 16),
+    ({'grid_0/hash': L2}, 16.0),
+    ({'grid_1/': L2}, 100.01 / 2),
+    # camp_zipnerf's prefixes do not end where a name does.
+    ({'grid_1': L2}, 100.01 / 2 + 4),
+    ({'exposure_scaling_offsets': L2}, 25.0),
+    ({'grid_0/h': (2.0, jnp.sum, 2, 2), 'grid_10': L2}, 4 + 4.0),
+    # Charbonnier and Cauchy, of a width that matters.
+    ({'grid_1/': (1.0, jnp.sum, 1, 2.0)}, np.hypot(0.05, 1) + 26**0.5 - 2),
+    ({'grid_0/h': (1.0, jnp.sum, 0, 4.0)}, np.log(1.5)),
+  ],
+)
+def test_param_regularizers_are_robust_losses_of_arrays(regularizers, want):
+  np.testing.assert_allclose(regularize(regularizers), want, rtol=1e-5)
+
+
+def test_param_regularizers_of_the_preset_decay_normalised_by_level():
+  cfg = losses.LossConfig(param_regularizers={'grid_0': (0.1, jnp.mean, 2, 1)})
+  grad = jax.grad(
+    lambda params: weight_decay.param_regularizers(inputs(params), cfg)
+  )(GRIDS)
+  np.testing.assert_allclose(
+    grad['grid_0']['grid_16'], 0.1 * np.float32([1, 2, 3]) / 3, rtol=1e-5
+  )
+  np.testing.assert_allclose(grad['grid_0']['hash_32'], [0.4], rtol=1e-5)
+  np.testing.assert_array_equal(grad['grid_1']['grid_16'], 0)
+
+
+def test_an_unused_prefix_names_the_parameters():
+  with pytest.raises(errors.ConfigError) as e:
+    regularize({'grid_0': L2, 'gird_1': L2})
+  for word in ['Config.param_regularizers', "'gird_1'", 'grid_10/...']:
+    assert word in str(e.value)
+  assert 'exposure_scaling_offsets' in str(e.value)
+  assert "Did you mean 'grid_1'" in str(e.value)

@@ -5,9 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax import serialization
 
+from multinerf import errors
 from multinerf.losses import weight_decay
-from multinerf.training import optim
+from multinerf.training import optim, state_dicts
 
 CLIPS = ['0.001_0.0', '0.0_0.1', '0.1_0.1', '0.0_0.0', '1000.0_0.0']
 
@@ -162,6 +164,78 @@ def test_optimizer_state_has_the_layout_of_upstream_checkpoints():
   assert adam._fields == ('count', 'mu', 'nu')
   assert schedule._fields == ('count',)
   assert jax.tree.structure(adam.mu) == jax.tree.structure(params)
+
+
+def grid_tree(seed=0):
+  gen = np.random.default_rng(seed)
+  array = lambda *shape: jnp.asarray(gen.normal(size=shape), jnp.float32)
+  return {
+    'params': {
+      'MLP_0': {'Dense_0': {'kernel': array(4, 5)}},
+      'grid_0': {'grid_16': array(3, 2), 'hash_32': array(6, 2)},
+    }
+  }
+
+
+def run_steps(cfg, num_steps=3):
+  optimizer = optim.make_optimizer(cfg)
+  params = grid_tree()
+  state = optimizer.init(params)
+  for step in range(num_steps):
+    updates, state = optimizer.update(grid_tree(step + 1), state, params)
+    params = optax.apply_updates(params, updates)
+  return params['params'], state
+
+
+def test_grids_follow_their_own_rates_and_the_rest_its_own():
+  rates = dict(lr_init_grid=0.1, lr_final_grid=0.05, max_steps=10)
+  both, _ = run_steps(optim.OptimConfig(**rates))
+  # Twins: one Adam for all, with the rates of one group.
+  others, _ = run_steps(optim.OptimConfig(max_steps=10))
+  grids, _ = run_steps(
+    optim.OptimConfig(lr_init=0.1, lr_final=0.05, max_steps=10)
+  )
+  jax.tree.map(np.testing.assert_array_equal, both['MLP_0'], others['MLP_0'])
+  jax.tree.map(np.testing.assert_array_equal, both['grid_0'], grids['grid_0'])
+  kernel = lambda params: params['grid_0']['hash_32']
+  assert np.abs(kernel(grids) - kernel(others)).max() > 1e-4
+
+
+def test_both_adams_are_saved_and_restored():
+  rates = dict(lr_init_grid=0.1, lr_final_grid=0.05)
+  _, state = run_steps(optim.OptimConfig(**rates))
+  saved = serialization.to_state_dict(state)
+  optimizer = optim.make_optimizer(optim.OptimConfig(**rates))
+  fresh = optimizer.init(grid_tree())
+  restored = state_dicts.fit(saved, fresh, source='a test')
+  assert jax.tree.structure(restored) == jax.tree.structure(state)
+  jax.tree.map(np.testing.assert_array_equal, restored, state)
+  # One moment per parameter in all, not two.
+  moments = [p for p in state_dicts.leaves(saved) if '/mu/' in p]
+  assert len(moments) == len(jax.tree.leaves(grid_tree()))
+
+
+@pytest.mark.parametrize(
+  'options, words',
+  [
+    ({'lr_init_grid': 0.1}, ['lr_final_grid', '0.1 and None']),
+    ({'lr_final_grid': 0.1}, ['lr_init_grid', 'None and 0.1']),
+    (
+      {
+        'lr_init_grid': 0.1,
+        'lr_final_grid': 0.1,
+        'lr_schedule': optax.constant_schedule,
+        'lr_schedule_kwargs': {'value': 1.0},
+      },
+      ['lr_schedule', "'log_lerp'"],
+    ),
+  ],
+)
+def test_rates_of_grids_that_cannot_be_are_refused(options, words):
+  with pytest.raises(errors.ConfigError) as e:
+    optim.make_optimizer(optim.OptimConfig(**options))
+  for word in words:
+    assert word in str(e.value)
 
 
 def test_tree_stats_name_and_reduce_subtrees_as_the_reference(golden):
