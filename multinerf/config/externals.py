@@ -12,13 +12,16 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from multinerf.cameras import poses
 from multinerf.ops import coord, curves, numerics
+from multinerf.training import schedules
 
 _JNP = 'reciprocal log log1p exp sqrt square sum mean'
 _JAX_NN = 'relu softplus silu sigmoid gelu elu leaky_relu tanh'
 _NUMERICS = 'safe_exp safe_log safe_sqrt noop'
 _CURVES = 'power_ladder inv_power_ladder laplace_cdf scaled_softplus'
 _COORD = 'contract'
+_POSES = 'transform_poses_pca transform_poses_focus'
 _OPTAX = (
   'adam sgd adamw warmup_exponential_decay_schedule '
   'warmup_cosine_decay_schedule linear_schedule constant_schedule '
@@ -38,6 +41,9 @@ def table() -> dict[str, Callable[..., Any]]:
     ('math', curves, _CURVES),
     ('coord', coord, _COORD),
     ('optax', optax, _OPTAX),
+    ('math', schedules, 'create_learning_rate_decay'),
+    ('configs', schedules, 'join_schedule_defs'),
+    ('camera_utils', poses, _POSES),
   ]
   found = {
     f'{prefix}.{name}': getattr(module, name)

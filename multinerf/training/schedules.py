@@ -1,13 +1,16 @@
 """Learning-rate schedules, chosen by name or given as an optax function."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+import functools
+import inspect
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax.numpy as jnp
 import optax
 
 from multinerf import errors, registry
+from multinerf.ops import curves
 
 ScheduleBuilder = Callable[..., optax.Schedule]
 SCHEDULES: registry.Registry[ScheduleBuilder] = registry.Registry(
@@ -94,3 +97,40 @@ def make_schedule(cfg: ScheduleConfig) -> optax.Schedule:
       f'Config.lr_schedule: {error} (gin: Config.lr_schedule_kwargs = '
       f'{dict(cfg.lr_schedule_kwargs)}).'
     ) from error
+
+
+def create_learning_rate_decay(**kwargs: Any) -> optax.Schedule:
+  """`curves.learning_rate_decay` with everything but the step filled in.
+
+  `Config.lr_schedule = @math.create_learning_rate_decay`, with the arguments in
+  `Config.lr_schedule_kwargs`: lr_init, lr_final, max_steps, lr_delay_steps,
+  lr_delay_mult.
+
+  Raises:
+    TypeError: An argument has another name, or one without default is missing.
+  """
+  inspect.signature(curves.learning_rate_decay).bind(0, **kwargs)
+  return functools.partial(curves.learning_rate_decay, **kwargs)
+
+
+def join_schedule_defs(
+  schedule_defs: Sequence[tuple[Callable[..., optax.Schedule], Mapping]],
+  boundaries: Sequence[int],
+) -> optax.Schedule:
+  """Schedules one after the other; each counts its steps from its boundary.
+
+  Args:
+    schedule_defs: (builder, its arguments) of each.
+    boundaries: Steps at which the second, third, ... begins.
+
+  Raises:
+    ConfigError: Not one boundary fewer than schedules.
+  """
+  if len(boundaries) != len(schedule_defs) - 1:
+    raise errors.ConfigError(
+      f'join_schedule_defs: {len(schedule_defs)} schedules need '
+      f'{len(schedule_defs) - 1} boundaries; got {list(boundaries)}.'
+    )
+  return optax.join_schedules(
+    [build(**kwargs) for build, kwargs in schedule_defs], list(boundaries)
+  )

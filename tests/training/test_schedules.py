@@ -1,5 +1,6 @@
 """Learning rates: reference vectors, end points, choice by name or function."""
 
+import dataclasses
 import json
 
 import jax
@@ -107,3 +108,40 @@ def test_rates_are_positive_and_bounded_over_all_of_training(name):
   assert np.all(got > 0) and np.all(got <= CFG.lr_init * (1 + 1e-6))
   after = got[CFG.lr_delay_steps :]
   assert np.all(np.diff(after) <= 1e-9)  # down only, once it is up
+
+
+def test_the_decay_of_camp_zipnerf_is_ours_with_its_arguments_filled_in():
+  arguments = dict(
+    lr_init=1e-3, lr_final=1e-4, max_steps=100, lr_delay_steps=20
+  )
+  decay = schedules.create_learning_rate_decay(**arguments, lr_delay_mult=1e-8)
+  cfg = schedules.ScheduleConfig(**arguments, lr_delay_mult=1e-8)
+  steps = np.arange(0, 130, 13)
+  np.testing.assert_allclose(
+    [decay(step) for step in steps], rates(cfg, steps), rtol=1e-5
+  )
+  chosen = schedules.ScheduleConfig(
+    lr_schedule=schedules.create_learning_rate_decay,
+    lr_schedule_kwargs=arguments,
+  )
+  assert schedules.make_schedule(chosen)(100) == pytest.approx(1e-4)
+  with pytest.raises(errors.ConfigError, match='lr_inti'):
+    schedules.make_schedule(
+      dataclasses.replace(chosen, lr_schedule_kwargs={'lr_inti': 1})
+    )
+
+
+def test_joined_schedules_count_from_their_own_beginning():
+  linear = optax.linear_schedule
+  joined = schedules.join_schedule_defs(
+    [
+      (linear, dict(init_value=32, end_value=256, transition_steps=2500)),
+      (linear, dict(init_value=256, end_value=8192, transition_steps=20000)),
+    ],
+    [2500],
+  )
+  steps = [0, 1250, 2500, 12500, 22500, 30000]
+  want = [32, 144, 256, 4224, 8192, 8192]
+  np.testing.assert_allclose([joined(s) for s in steps], want, rtol=1e-6)
+  with pytest.raises(errors.ConfigError, match='1 boundaries'):
+    schedules.join_schedule_defs([(linear, {}), (linear, {})], [1, 2])
