@@ -11,99 +11,30 @@ scene by `data.batching`, whole images by `cameras.projection.image_pixels`.
 
 import dataclasses
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 import numpy as np
-from jaxtyping import Float, Float32, Int, Num, UInt8, UInt16
+from jaxtyping import Float, Float32, Int, UInt8
 
 from multinerf import errors, registry
 from multinerf.cameras import camera
+from multinerf.data import multiscale, pixel_buffer
 
+PixelBuffer = pixel_buffer.PixelBuffer
 SPLITS = ('train', 'test')
 # The fields of a `Scene` that hold one image per camera.
 PIXEL_KINDS = ('images', 'disps', 'normals', 'alphas', 'masks', 'depths')
 
-
-@dataclasses.dataclass(frozen=True)
-class PixelBuffer:
-  """All images of one kind in one flat array, row-major, one after another.
-
-  Kept as stored on disk (8-bit colours take 3 or 4 bytes a pixel, not 12), so
-  a training set fits in memory, and images may differ in size.
-
-  Attributes:
-    values: [num_pixels, C] uint8, uint16 or float32.
-    widths, heights: [n] image sizes in pixels.
-    offsets: [n + 1] row of `values` where each image starts; the last entry
-      is num_pixels.
-  """
-
-  values: (
-    UInt8[np.ndarray, 'pixels c']
-    | UInt16[np.ndarray, 'pixels c']
-    | Float32[np.ndarray, 'pixels c']
-  )
-  widths: Int[np.ndarray, ' n']
-  heights: Int[np.ndarray, ' n']
-  offsets: Int[np.ndarray, ' m']
-
-  def __len__(self) -> int:
-    return len(self.widths)
-
-  def image(self, i: int) -> Num[np.ndarray, 'h w c']:
-    """Image i as a view, not a copy."""
-    rows = self.values[self.offsets[i] : self.offsets[i + 1]]
-    return rows.reshape(self.heights[i], self.widths[i], -1)
-
-  def at(
-    self,
-    cam_idx: Int[np.ndarray, '...'],
-    x: Int[np.ndarray, '...'],
-    y: Int[np.ndarray, '...'],
-  ) -> Num[np.ndarray, '... c']:
-    """Values at column x and row y of image cam_idx; the three broadcast.
-
-    Coordinates outside the image are not detected (they read another pixel).
-    """
-    return self.values[self.offsets[cam_idx] + y * self.widths[cam_idx] + x]
-
-  @classmethod
-  def allocate(
-    cls,
-    widths: Sequence[int] | Int[np.ndarray, ' n'],
-    heights: Sequence[int] | Int[np.ndarray, ' n'],
-    channels: int,
-    dtype: np.typing.DTypeLike,
-  ) -> 'PixelBuffer':
-    """A buffer of uninitialised pixels, to be filled through `image(i)`."""
-    w, h = np.asarray(widths, np.int64), np.asarray(heights, np.int64)
-    offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(w * h)])
-    return cls(np.empty((offsets[-1], channels), dtype), w, h, offsets)
-
-  @classmethod
-  def from_images(
-    cls, images: Sequence[Num[np.ndarray, '_ _ _']]
-  ) -> 'PixelBuffer':
-    """Copies images [H, W, C] of one type and channel count, any sizes.
-
-    Raises:
-      DataError: There are none, or their types or channel counts differ.
-    """
-    kinds = sorted({(str(i.dtype), i.shape[2]) for i in images})
-    if len(kinds) != 1:
-      raise errors.DataError(
-        'Images of one buffer need one type and number of channels; got '
-        f'{kinds or "no images"}.'
-      )
-    buffer = cls.allocate(
-      [i.shape[1] for i in images],
-      [i.shape[0] for i in images],
-      images[0].shape[2],
-      images[0].dtype,
-    )
-    for i, image in enumerate(images):
-      buffer.image(i)[...] = image
-    return buffer
+# What smaller copies of the images would lack or falsify, and how to avoid it.
+_NOT_COPIED = {
+  'raw': 'Config.rawnerf_mode = False',
+  'disps': 'Config.compute_disp_metrics = False',
+  'normals': (
+    'Config.compute_normal_metrics = False and Config.normal_loss_mult = 0'
+  ),
+  'depths': "Config.depth_loss_mult = 0 or Config.depth_source = 'points'",
+  'scales': 'Config.dataset_loader to another one',
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -186,6 +117,8 @@ class Scene:
     depth_bounds: Nearest and farthest depth of what the cameras see, in scene
       units also under NDC, where known; or None.
     raw: How to show the images of a raw scene, which are linear; or None.
+    scales: n, how many times smaller each image is than the view's largest,
+      where views are there at several sizes; or None.
     notes: What the user should hear about this data once, a line each, such
       as frames that were left out.
     world_transform: [4, 4] similarity from the input's frame to this one.
@@ -205,6 +138,7 @@ class Scene:
   points: Points | None = None
   depth_bounds: tuple[float, float] | None = None
   raw: RawDisplay | None = None
+  scales: tuple[int, ...] | None = None
   notes: tuple[str, ...] = ()
   world_transform: Float[np.ndarray, '4 4'] = dataclasses.field(
     default_factory=_identity
@@ -241,6 +175,7 @@ class DataConfig:
   depth_source: str = 'maps'
   depth_scale: float = 1e-3
   normal_loss_mult: float = 0.0
+  multiscale_train_factors: tuple[int, ...] | None = None
   rawnerf_mode: bool = False
   exposure_percentile: float = 97.0
   dtu_light_cond: int = 3
@@ -278,8 +213,12 @@ CAMERA_PATHS: registry.Registry[Callable[[DataConfig], Scene | None]] = (
 def load_scene(cfg: DataConfig, split: str) -> Scene:
   """Loads and checks one split with the loader that the config names.
 
+  With Config.multiscale_train_factors the images are there at several sizes:
+  first all as they are, then all at each of the factors.
+
   Raises:
-    ConfigError: There is no such loader or split.
+    ConfigError: There is no such loader or split, or what it loads does not
+      go together with other options.
     DataError: A file is missing or wrong; the message names it.
   """
   if split not in SPLITS:
@@ -292,7 +231,38 @@ def load_scene(cfg: DataConfig, split: str) -> Scene:
       'poses (docs/raw.md).'
     )
   validate_scene(scene, source=cfg.data_dir or cfg.dataset_loader)
+  if cfg.multiscale_train_factors and scene.images is not None:
+    return _with_copies(scene, cfg.multiscale_train_factors)
   return scene
+
+
+def _with_copies(scene: Scene, factors: tuple[int, ...]) -> Scene:
+  """Adds smaller copies of all images; keypoints stay on the originals.
+
+  Raises:
+    ConfigError: The scene has what cannot be copied.
+    DataError: An image is too small.
+  """
+  for field, remedy in _NOT_COPIED.items():
+    if getattr(scene, field) is not None:
+      raise errors.ConfigError(
+        'Config.multiscale_train_factors copies colours, opacity and masks of '
+        f'images of one size; scene {scene.name!r} has {field}. Set '
+        f'{remedy}, or Config.multiscale_train_factors = None.'
+      )
+  cameras, names, scales = multiscale.with_copies(
+    scene.cameras, scene.image_names, factors
+  )
+  buffers = {'images': multiscale.append(scene.images, cameras, scales)}
+  if scene.alphas is not None:
+    buffers['alphas'] = multiscale.append(scene.alphas, cameras, scales)
+  if scene.masks is not None:
+    buffers['masks'] = multiscale.append(
+      scene.masks, cameras, scales, multiscale.least
+    )
+  return dataclasses.replace(
+    scene, cameras=cameras, image_names=names, scales=scales, **buffers
+  )
 
 
 def scene_folder(cfg: DataConfig) -> pathlib.Path:

@@ -21,6 +21,7 @@ from multinerf.data import (
   blender,
   images,
   json_fields,
+  multiscale,
   photo_pixels,
   resize,
 )
@@ -81,7 +82,7 @@ def pyramid(scene: base.Scene, num_scales: int = NUM_SCALES) -> base.Scene:
   scale = np.tile(2 ** np.arange(num_scales), len(scene))
   before = 1.0 if cameras.lossmult is None else cameras.lossmult
   cameras = cameras.replace(
-    pixtocams=_times_pixel_size(cameras.pixtocams, scale),
+    pixtocams=multiscale.with_pixel_size(cameras.pixtocams, scale),
     widths=(cameras.widths // scale).astype(np.int32),
     heights=(cameras.heights // scale).astype(np.int32),
     lossmult=(before * scale**2).astype(np.float32),
@@ -97,15 +98,12 @@ def pyramid(scene: base.Scene, num_scales: int = NUM_SCALES) -> base.Scene:
     for k in range(num_scales)
   ]
   return dataclasses.replace(
-    scene, cameras=cameras, image_names=tuple(names), **buffers
+    scene,
+    cameras=cameras,
+    image_names=tuple(names),
+    scales=tuple(scale.tolist()),
+    **buffers,
   )
-
-
-def _times_pixel_size(pixtocams: np.ndarray, scale: np.ndarray) -> np.ndarray:
-  """Inverse intrinsics for pixels `scale` times as wide and high."""
-  stretched = pixtocams.copy()
-  stretched[:, :, :2] *= scale[:, None, None]
-  return stretched
 
 
 def _shrunk(
@@ -177,7 +175,14 @@ def _load_metadata(
     ),
     image_names=tuple(f.name for f in files),
     images=colours,
+    scales=_scales(sizes),
   )
+
+
+def _scales(sizes: np.ndarray) -> tuple[int, ...]:
+  """How many times smaller each image is than the largest; sizes are [n, 2]."""
+  scales = np.rint(sizes.max(axis=0) / sizes).min(axis=1)
+  return tuple(scales.astype(int).tolist())
 
 
 def _refuse_options(cfg: base.DataConfig):

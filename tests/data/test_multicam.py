@@ -91,6 +91,7 @@ def test_every_view_has_four_sizes_and_weights(scene):
   assert list(scene.cameras.widths[:5]) == [24, 12, 6, 3, 24]
   assert list(scene.cameras.heights[4:8]) == [16, 8, 4, 2]
   assert list(scene.cameras.lossmult[4:]) == [1, 4, 16, 64] * 2
+  assert scene.scales == (1, 2, 4, 8) * NUM_VIEWS
   assert [name.split('_')[-1] for name in scene.image_names[:4]] == [
     f'd{k}.png' for k in range(4)
   ]
