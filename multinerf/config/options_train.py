@@ -88,6 +88,13 @@ class DataOptions:
     False,
     'blender: load normal images and report the mean angular error in degrees.',
   )
+  multiscale_train_factors: tuple[int, ...] | None = option(
+    None,
+    'Adds copies of all images, training and test, this many times smaller: '
+    '[2, 4, 8]. Copies at f count f times as much in the loss. '
+    "camp_zipnerf's.",
+    gt=1,
+  )
   disable_multiscale_loss: bool = option(
     False, 'Ignore the per-ray loss weights of the data set (all 1).'
   )
