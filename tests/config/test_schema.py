@@ -145,6 +145,7 @@ ADDED = dict(
   dtuhold=8,
 )
 CAMP_ZIPNERF = dict(
+  multiscale_train_factors=None,
   robust_loss_scale=0.01,
   # camp_zipnerf has {'mults': 0.01, 'blurs': (0.03, 0.003)} and no
   # interlevel_loss_mult; here that one is the default.
