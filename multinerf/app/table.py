@@ -5,13 +5,15 @@
 RUNS are folders of runs, .../<experiment>/<scene>, or folders that hold some.
 Rows are scenes, columns metrics; with several experiments each metric has a
 column for every one of them, and the best is bold. A mean is shown where all
-scenes of the table have a value.
+scenes of the table have a value. Of images at several sizes --by_scale shows
+each size; --metrics=psnr_8x names one.
 """
 
 import argparse
 import dataclasses
 import os
 import pathlib
+import re
 import sys
 from collections.abc import Sequence
 
@@ -27,6 +29,7 @@ _MEAN = 'mean'
 _TITLES = {'psnr': 'PSNR', 'ssim': 'SSIM', 'lpips': 'LPIPS', 'mae': 'MAE'}
 _DIGITS = {'psnr': 2, 'normals_mae': 2, 'normals_pred_mae': 2}  # dB, degrees
 _HIGHER_IS_BETTER = ('psnr', 'ssim')
+_SCALE = re.compile(r'_\d+x$')  # what `results.scale_name` adds
 # Folders of the released data and what papers call these scenes.
 PUBLISHED_NAMES = {
   'gardenvase': 'garden',
@@ -50,7 +53,8 @@ class Run:
     experiment, scene: The last two parts of the folder.
     step: Of the checkpoint.
     mean, mean_cc: Means over images by metric, without and with colour
-      correction; metrics without a value are absent.
+      correction, and over those of each size (psnr_2x); metrics without a
+      value are absent.
     test_names: The images measured.
     factor: How many times smaller than the originals, or None.
   """
@@ -132,8 +136,8 @@ def read_run(folder: pathlib.Path) -> Run:
     experiment=folder.parent.name,
     scene=folder.name,
     step=json_fields.need(found, 'step', int, path),
-    mean=_numbers(found, 'mean', path),
-    mean_cc=_numbers(found, 'mean_cc', path),
+    mean=_means(found, 'mean', path),
+    mean_cc=_means(found, 'mean_cc', path),
     test_names=tuple(
       map(str, json_fields.need(found, 'test_names', list, path))
     ),
@@ -198,9 +202,9 @@ def to_markdown(table: Table) -> str:
   one = len(table.experiments) == 1
   titles = ['scene']
   for metric in table.metrics:
-    arrow = '↑' if metric in _HIGHER_IS_BETTER else '↓'
+    arrow = '↑' if _kind(metric) in _HIGHER_IS_BETTER else '↓'
     for experiment in table.experiments:
-      title = f'{_TITLES.get(metric, metric)} {arrow}'
+      title = f'{_title(metric)} {arrow}'
       titles.append(title if one else f'{experiment}: {title}')
   rows = [titles, ['---', *['---:'] * (len(titles) - 1)]]
   for scene, row in _rows(table):
@@ -214,8 +218,9 @@ def to_latex(table: Table) -> str:
   groups = ['']
   titles = ['scene']
   for metric in table.metrics:
-    arrow = r'$\uparrow$' if metric in _HIGHER_IS_BETTER else r'$\downarrow$'
-    title = f'{_tex(_TITLES.get(metric, metric))} {arrow}'
+    higher = _kind(metric) in _HIGHER_IS_BETTER
+    arrow = r'$\uparrow$' if higher else r'$\downarrow$'
+    title = f'{_tex(_title(metric))} {arrow}'
     groups.append(rf'\multicolumn{{{num}}}{{c}}{{{title}}}')
     titles += [title] if num == 1 else map(_tex, table.experiments)
   lines = [
@@ -241,9 +246,16 @@ def main(argv: Sequence[str] | None = None) -> int:
   args = _parser().parse_args(list(sys.argv if argv is None else argv)[1:])
   try:
     folders, notes = find_runs(args.runs)
+    runs = [read_run(folder) for folder in folders]
+    metrics = [name.strip() for name in args.metrics.split(',')]
+    expanded = _with_scales(runs, metrics)
+    if args.by_scale:
+      metrics = expanded
+    elif len(expanded) > len(metrics):
+      notes.append('Images are of several sizes; --by_scale shows each.')
     table, more = make_table(
-      [read_run(folder) for folder in folders],
-      [name.strip() for name in args.metrics.split(',')],
+      runs,
+      metrics,
       colour_corrected=args.cc,
       published_names=args.published_names,
     )
@@ -267,12 +279,7 @@ def _parser() -> argparse.ArgumentParser:
     formatter_class=argparse.RawDescriptionHelpFormatter,
   )
   parser.add_argument('runs', nargs='+', metavar='RUNS', help='Folders.')
-  parser.add_argument(
-    '--format',
-    choices=sorted(FORMATS),
-    default='markdown',
-    help='Of the table.',
-  )
+  parser.add_argument('--format', choices=sorted(FORMATS), default='markdown')
   parser.add_argument(
     '--metrics',
     default='psnr,ssim,lpips',
@@ -282,12 +289,49 @@ def _parser() -> argparse.ArgumentParser:
     '--cc', action='store_true', help='Metrics after colour correction.'
   )
   parser.add_argument(
+    '--by_scale', action='store_true', help='Also each size of the images.'
+  )
+  parser.add_argument(
     '--published_names',
     action='store_true',
     help='Call scenes as papers do: gardenvase is garden.',
   )
   parser.add_argument('--out', help='File to write; default: print.')
   return parser
+
+
+def _kind(metric: str) -> str:
+  """The metric without the size it is of: psnr for psnr_2x."""
+  return _SCALE.sub('', metric)
+
+
+def _title(metric: str) -> str:
+  kind = _kind(metric)
+  return _TITLES.get(kind, kind) + metric[len(kind) :].replace('_', ' ')
+
+
+def _with_scales(runs: Sequence[Run], metrics: Sequence[str]) -> list[str]:
+  """The metrics, each followed by its means over every size, large to small."""
+  known = {name for run in runs for name in (*run.mean, *run.mean_cc)}
+  out = []
+  for metric in metrics:
+    sizes = [n for n in known if n != metric and _kind(n) == metric]
+    out += [metric, *sorted(sizes, key=lambda name: (len(name), name))]
+  return list(dict.fromkeys(out))
+
+
+def _means(found: dict, key: str, path: pathlib.Path) -> dict[str, float]:
+  """Means over all images and over those of each size (psnr_2x)."""
+  numbers = _numbers(found, key, path)
+  by_scale = f'{key}_by_scale'
+  if by_scale not in found:  # written before there were sizes
+    return numbers
+  for scale in json_fields.need(found, by_scale, dict, path):
+    if not scale.isdecimal():
+      raise errors.DataError(f'{path}: {by_scale} has the scale {scale!r}.')
+    for name, value in _numbers(found[by_scale], scale, path).items():
+      numbers[results.scale_name(name, int(scale))] = value
+  return numbers
 
 
 def _numbers(found: dict, key: str, path: pathlib.Path) -> dict[str, float]:
@@ -331,11 +375,11 @@ def _rows(table: Table) -> list[tuple[str, list[tuple[str, bool]]]]:
     for metric in table.metrics:
       # Rounded as they are shown: equal numbers are equally good.
       shown = [
-        None if v is None else f'{v:.{_DIGITS.get(metric, 3)}f}'
+        None if v is None else f'{v:.{_DIGITS.get(_kind(metric), 3)}f}'
         for v in (values.get((scene, metric, e)) for e in table.experiments)
       ]
       present = [float(t) for t in shown if t is not None]
-      pick = max if metric in _HIGHER_IS_BETTER else min
+      pick = max if _kind(metric) in _HIGHER_IS_BETTER else min
       best = pick(present) if len(present) > 1 else None
       row += [
         (_NOTHING, False) if t is None else (t, float(t) == best) for t in shown

@@ -36,6 +36,7 @@ class ImageResult:
       fields that have some.
     num_rays: Pixels rendered.
     render_seconds: Wall time of rendering; the first includes compilation.
+    scale: How many times smaller than the largest image of its view.
   """
 
   index: int
@@ -45,6 +46,7 @@ class ImageResult:
   nonfinite: Mapping[str, int]
   num_rays: int
   render_seconds: float
+  scale: int = 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,6 +82,28 @@ class Results:
     return _means([image.metrics_cc for image in self.images])
 
   @property
+  def mean_by_scale(self) -> dict[int, dict[str, float]]:
+    """Means over the images of each scale, largest images first.
+
+    Empty where all images are of full size.
+    """
+    return self._by_scale('metrics')
+
+  @property
+  def mean_cc_by_scale(self) -> dict[int, dict[str, float]]:
+    """The same of the colour-corrected metrics."""
+    return self._by_scale('metrics_cc')
+
+  def _by_scale(self, kind: str) -> dict[int, dict[str, float]]:
+    scales = sorted({image.scale for image in self.images})
+    if scales in ([], [1]):
+      return {}
+    return {
+      scale: _means([getattr(i, kind) for i in self.images if i.scale == scale])
+      for scale in scales
+    }
+
+  @property
   def nonfinite(self) -> int:
     """How many values' pixels, over images and fields, are not finite."""
     return sum(sum(image.nonfinite.values()) for image in self.images)
@@ -108,6 +132,8 @@ class Results:
         'protocol': dict(self.protocol),
         'mean': self.mean,
         'mean_cc': self.mean_cc,
+        'mean_by_scale': self.mean_by_scale,
+        'mean_cc_by_scale': self.mean_cc_by_scale,
         'lpips': self.mean.get('lpips'),
         'lpips_reason': self.lpips_reason,
         'nonfinite_pixels': self.nonfinite,
@@ -120,6 +146,11 @@ class Results:
         'versions': versions(),
       }
     )
+
+
+def scale_name(metric: str, scale: int) -> str:
+  """What a metric's mean over the images of one scale is called: psnr_2x."""
+  return f'{metric}_{scale}x'
 
 
 def write_results(path: str | os.PathLike, results: Results) -> None:

@@ -1,5 +1,6 @@
 """multinerf-table: results.json of runs to Markdown and LaTeX."""
 
+import dataclasses
 import json
 import re
 
@@ -29,8 +30,13 @@ mean & \textbf{35.25} & 35.19 & 0.046 & \textbf{0.033} \\
 """
 
 
-def evaluate(folder, psnr=30.0, lpips=0.05, *, step=250_000, **protocol):
-  """Writes results.json as eval.py does, from one image."""
+def evaluate(
+  folder, psnr=30.0, lpips=0.05, *, step=250_000, small=None, **protocol
+):
+  """Writes results.json as eval.py does, from one image.
+
+  `small` is the PSNR of another one of half the size.
+  """
   image = results.ImageResult(
     index=0,
     name='r_0.png',
@@ -40,9 +46,13 @@ def evaluate(folder, psnr=30.0, lpips=0.05, *, step=250_000, **protocol):
     num_rays=1,
     render_seconds=1.0,
   )
+  images = (image,)
+  if small is not None:
+    metrics = dict(image.metrics, psnr=small)
+    images += (dataclasses.replace(image, metrics=metrics, scale=2),)
   found = results.Results(
     step=step,
-    images=(image,),
+    images=images,
     protocol={'factor': 4} | protocol,
     test_names=('r_0.png',),
     lpips_reason=None,
@@ -115,6 +125,37 @@ def test_colour_corrected_metrics_and_the_file(runs, call, tmp_path):
   )
   assert (status, out) == (0, '')
   assert '| lego | 35.00 |' in path.read_text(encoding='utf-8')
+
+
+def test_images_of_several_sizes_have_a_column_for_each(tmp_path, call):
+  for name, small in (('single', 24.0), ('multi', 36.0)):
+    evaluate(tmp_path / name / 'lego', 30.0, small=small)
+  want = """\
+| scene | PSNR ↑ | PSNR 1x ↑ | PSNR 2x ↑ | SSIM ↑ | SSIM 1x ↑ | SSIM 2x ↑ |
+| --- | ---: | ---: | ---: | ---: | ---: | ---: |
+| lego | 27.00 | 30.00 | 24.00 | 0.900 | 0.900 | 0.900 |
+"""
+  flags = ('--by_scale', '--metrics=psnr,ssim')
+  assert call(tmp_path / 'single', *flags) == (0, want, '')
+  status, out, _ = call(tmp_path, '--metrics=psnr_2x', '--format=latex')
+  assert status == 0
+  assert r'PSNR 2x $\uparrow$' in out
+  assert r'lego & \textbf{36.00} & 24.00' in out
+  _, out, err = call(tmp_path / 'multi', '--metrics=psnr')
+  assert '| lego | 33.00 |' in out
+  assert '--by_scale' in err
+
+
+def test_results_from_before_there_were_sizes_are_read(tmp_path, call):
+  evaluate(tmp_path / 'a' / 'lego')
+  path = tmp_path / 'a' / 'lego' / 'results.json'
+  found = json.loads(path.read_text())
+  del found['mean_by_scale'], found['mean_cc_by_scale']
+  path.write_text(json.dumps(found))
+  assert '| lego | 30.00 |' in call(tmp_path / 'a', '--metrics=psnr')[1]
+  path.write_text(json.dumps(found | {'mean_by_scale': {'a': {}}}))
+  status, _, err = call(tmp_path / 'a')
+  assert status == 1 and "results.json: mean_by_scale has the scale 'a'" in err
 
 
 def test_scenes_of_released_data_get_their_published_names(tmp_path, call):

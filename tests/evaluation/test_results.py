@@ -1,5 +1,6 @@
 """The record of an evaluation on disk."""
 
+import dataclasses
 import json
 import math
 
@@ -39,6 +40,25 @@ def test_means_are_over_images():
   assert found.mean_cc == {'psnr': 31.0}
   assert found.rays_per_sec == 100.0  # median of 200, 100 and 66.7
   assert found.median_render_seconds == 1.0
+
+
+def test_means_are_over_the_images_of_each_scale_too():
+  found = make_results((20.0, 30.0, 40.0, 60.0))
+  assert found.mean_by_scale == {} == found.mean_cc_by_scale
+  images = tuple(
+    dataclasses.replace(image, scale=scale)
+    for image, scale in zip(found.images, (1, 1, 8, 8), strict=True)
+  )
+  found = dataclasses.replace(found, images=images)
+  assert found.mean == {'psnr': 37.5, 'ssim': 0.5}
+  assert found.mean_by_scale == {
+    1: {'psnr': 25.0, 'ssim': 0.5},
+    8: {'psnr': 50.0, 'ssim': 0.5},
+  }
+  assert found.mean_cc_by_scale == {1: {'psnr': 26.0}, 8: {'psnr': 51.0}}
+  data = found.to_json()
+  assert data['mean_by_scale']['8'] == {'psnr': 50.0, 'ssim': 0.5}
+  assert data['images'][3]['scale'] == 8
 
 
 def test_a_nan_image_makes_the_mean_nan_and_is_counted():
