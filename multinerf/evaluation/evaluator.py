@@ -217,6 +217,7 @@ class _Run:
       nonfinite=nonfinite,
       num_rays=math.prod(np.shape(rendering.rgb)[:2]),
       render_seconds=seconds,
+      scale=1 if self.scene.scales is None else self.scene.scales[i],
     )
 
   def _truth(self, i: int) -> np.ndarray | None:
@@ -350,8 +351,11 @@ def _report(out: results.Results, run: _Run, out_dir) -> None:
   if out.images and run.scene.images is not None:
     run.log(f'Means over {len(out.images)} images:')
   for prefix, means in (('', out.mean), ('cc_', out.mean_cc)):
-    for name, value in means.items():
-      run.log(f'{prefix + name:30s} = {value:.4f}')
+    _log_means(run, prefix, means)
+  for scale, means in out.mean_by_scale.items():
+    run.log(f'Means over the images at 1/{scale} of full size:')
+    for prefix, kind in (('', means), ('cc_', out.mean_cc_by_scale[scale])):
+      _log_means(run, prefix, _suffixed(kind, scale))
   if out.nonfinite:
     run.log(f'WARNING: {out.nonfinite} pixels in all are not finite.')
   if run.folder is not None:
@@ -371,3 +375,15 @@ def _report(out: results.Results, run: _Run, out_dir) -> None:
       writer.scalar(f'{tag}/{name}', value, step)
       if np.all(np.isfinite(per_image)):  # TensorBoard refuses NaN histograms
         writer.histogram(f'{tag}/perimage_{name}', per_image, step)
+    for scale, means in by_scale.items():
+      for name, value in _suffixed(means, scale).items():
+        writer.scalar(f'{tag}/{name}', value, step)
+
+
+def _suffixed(means: Mapping[str, float], scale: int) -> dict[str, float]:
+  return {results.scale_name(name, scale): v for name, v in means.items()}
+
+
+def _log_means(run: _Run, prefix: str, means: Mapping[str, float]) -> None:
+  for name, value in means.items():
+    run.log(f'{prefix + name:30s} = {value:.4f}')
