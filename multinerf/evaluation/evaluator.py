@@ -366,9 +366,9 @@ def _report(out: results.Results, run: _Run, out_dir) -> None:
     return
   step, writer = out.step, run.writer
   writer.scalar('eval_median_render_time', out.median_render_seconds, step)
-  for tag, means, kind in (
-    ('eval_metrics', out.mean, 'metrics'),
-    ('eval_metrics_cc', out.mean_cc, 'metrics_cc'),
+  for tag, means, by_scale, kind in (
+    ('eval_metrics', out.mean, out.mean_by_scale, 'metrics'),
+    ('eval_metrics_cc', out.mean_cc, out.mean_cc_by_scale, 'metrics_cc'),
   ):
     for name, value in means.items():
       per_image = np.array([getattr(image, kind)[name] for image in out.images])
