@@ -275,3 +275,42 @@ def test_missing_lpips_weights_stop_the_evaluation_before_rendering(scene):
   cfg = evaluator.EvalConfig(lpips_weights='/no/such/file.npz')
   with pytest.raises(errors.ConfigError, match='lpips_weights'):
     evaluator.evaluate(scene, render, STEP, None, cfg)
+
+
+def test_each_scale_has_its_means_in_the_log_the_record_and_the_curves(
+  make_scene, full_rendering, tmp_path
+):
+  scene = dataclasses.replace(make_scene(4), scales=(1, 1, 4, 4))
+
+  def render(i):  # the small ones are better
+    truth = np.asarray(color.decode_rgb(scene.images.image(i)))
+    return full_rendering(i, truth * (0.8 if i < 2 else 0.98))
+
+  writer, lines = Recorder(), []
+  found = evaluator.evaluate(
+    scene,
+    render,
+    STEP,
+    tmp_path,
+    evaluator.EvalConfig(),
+    writer=writer,
+    log=lines.append,
+  )
+  by_scale = found.mean_by_scale
+  assert by_scale[4]['psnr'] > by_scale[1]['psnr'] + 10
+  data = json.loads((tmp_path / 'results.json').read_text())
+  assert data['mean_by_scale']['4']['psnr'] == by_scale[4]['psnr']
+  for tag, means in (
+    ('eval_metrics', by_scale),
+    ('eval_metrics_cc', found.mean_cc_by_scale),
+  ):
+    for scale in (1, 4):
+      assert writer.scalars[f'{tag}/psnr_{scale}x'] == (
+        means[scale]['psnr'],
+        STEP,
+      )
+  assert f'{"psnr_4x":30s} = {by_scale[4]["psnr"]:.4f}' in lines
+  assert writer.scalars['eval_metrics/psnr'] == (found.mean['psnr'], STEP)
+  # Files of single images are as ever: one number each.
+  text = (tmp_path / 'test_preds' / f'metric_psnr_{STEP}.txt').read_text()
+  assert len(text.split()) == 4
