@@ -16,6 +16,7 @@ from typing import Any
 from multinerf import errors, registry
 from multinerf.config import (
   option,
+  options_losses,
   options_output,
   options_supervision,
   options_train,
@@ -43,9 +44,9 @@ class Config(
   options_output.RenderOptions,
   options_output.EvalOptions,
   options_train.OptimOptions,
-  options_train.RobustNerfOptions,
+  options_losses.RobustNerfOptions,
   options_supervision.SupervisionOptions,
-  options_train.LossOptions,
+  options_losses.LossOptions,
   options_train.TrainingOptions,
   options_train.BatchOptions,
   options_train.DataOptions,

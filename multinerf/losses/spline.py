@@ -43,7 +43,10 @@ def spline_interlevel(
 
 
 def excess(
-  last: types.Level, proposal: types.Level, blur: float | None
+  last: types.Level,
+  proposal: types.Level,
+  blur: float | None,
+  eps: float = EPS,
 ) -> Float[Array, '... n']:
   """max(0, v - w')^2 / (w' + eps) in each interval of a proposal level.
 
@@ -52,12 +55,13 @@ def excess(
     proposal: Gets the gradient; its w' are what is penalised.
     blur: Half width of the box in normalised distance, >= 0; None: per interval
       of `last` the geometric mean of the widths of the proposal's there.
+    eps: What a proposal without weight divides by.
   """
   s, w = jax.lax.stop_gradient((last.sdist, last.weights))
   halfwidth = mean_width(s, proposal.sdist) if blur is None else blur
   target = resampling.blur_and_resample_weights(proposal.sdist, s, w, halfwidth)
   missing = jnp.maximum(0, target - proposal.weights)
-  return missing**2 / (proposal.weights + EPS)
+  return missing**2 / (proposal.weights + eps)
 
 
 def mean_width(
