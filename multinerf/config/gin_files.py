@@ -2,7 +2,8 @@
 
 Presets resolve from any working directory, in a checkout as well as in an
 installed package, also under the paths that MultiNeRF's scripts and files use
-(`configs/360.gin`, and one that exists only inside Google).
+(`configs/360.gin`, and one that exists only inside Google), and camp_zipnerf's
+(`configs/zipnerf/360.gin`).
 """
 
 import pathlib
@@ -17,6 +18,15 @@ _OLD_FOLDERS = (
   'configs/',
   'gin_configs/',
 )
+
+
+# camp_zipnerf's names for what is called otherwise here.
+_OLD_NAMES = {
+  'configs/zipnerf/360.gin': 'zipnerf_360.gin',
+  'configs/zipnerf/360_aglo128.gin': 'zipnerf_360_aglo128.gin',
+  'configs/zipnerf/blender.gin': 'zipnerf_blender.gin',
+  'configs/zipnerf/use_multiscale.gin': 'multiscale.gin',
+}
 
 
 def find_gin_configs(package: pathlib.Path = _PACKAGE) -> pathlib.Path:
@@ -56,6 +66,8 @@ def resolve(name: str, beside: pathlib.Path | None = None) -> pathlib.Path:
   for prefix in _OLD_FOLDERS:
     if name.startswith(prefix):
       candidates.append(presets / name.removeprefix(prefix))
+  if name in _OLD_NAMES:
+    candidates.append(presets / _OLD_NAMES[name])
   for path in candidates:
     if path.is_file():
       return path.resolve()

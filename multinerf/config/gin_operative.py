@@ -10,15 +10,20 @@ import gin
 from multinerf.config import externals, gin_values, option
 
 
-def operative_text(classes: Mapping[str, type], imports: Iterable[str]) -> str:
+def operative_text(
+  classes: Mapping[str, type],
+  imports: Iterable[str],
+  omit: Mapping[str, Iterable[str]] | None = None,
+) -> str:
   """Returns every value in effect in the current scope, defaults included.
 
   Args:
     classes: The classes to show, as registered under `multinerf.<name>`.
       Whatever they refer to is added.
     imports: Import statements to begin with.
+    omit: Options that are not in effect, by class.
   """
-  text = _OperativeText()
+  text = _OperativeText(omit or {})
   for name, cls in classes.items():
     text.add_class(name, f'multinerf.{name}', cls)
   return '\n'.join([*imports, *text.lines()]).lstrip('\n') + '\n'
@@ -27,8 +32,9 @@ def operative_text(classes: Mapping[str, type], imports: Iterable[str]) -> str:
 class _OperativeText:
   """Collects bindings of classes and of everything they refer to."""
 
-  def __init__(self):
+  def __init__(self, omit: Mapping[str, Iterable[str]]):
     self._blocks: dict[str, list[str]] = {}
+    self._omit = omit
     self._names = {id(fn): name for name, fn in externals.table().items()}
 
   def lines(self) -> list[str]:
@@ -46,6 +52,8 @@ class _OperativeText:
       values = {k: option.default_of(f) for k, f in fields.items()}
     self._blocks[name] = block = []
     for key, value in sorted((values | bound).items()):
+      if key in self._omit.get(name, ()):
+        continue
       is_code = key in gin_values.HIDDEN or key in ('nerf_mlp', 'prop_mlp')
       if value is dataclasses.MISSING or (is_code and key not in bound):
         continue

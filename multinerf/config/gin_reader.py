@@ -115,6 +115,11 @@ class Reader:
             gin_values.lookup(selector), arg, gin_values.resolve(value)
           )
 
+  def bound(self) -> Iterator[tuple[str, str, str]]:
+    """Yields (class, option, where) of every binding."""
+    for (_, selector, arg), (_, where) in self._bindings.items():
+      yield selector.removeprefix('multinerf.'), arg, where
+
   def _check_macro(self, name: str, references: set[str]) -> None:
     """Refuses `batch_size = 3`, which gin takes for a macro nobody uses."""
     for owner in self._class_names:

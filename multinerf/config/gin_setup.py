@@ -17,6 +17,7 @@ import gin
 from multinerf import errors, models
 from multinerf.config import (
   externals,
+  gin_dialect,
   gin_operative,
   gin_reader,
   gin_values,
@@ -28,7 +29,6 @@ MODEL_CLASSES: Mapping[str, type] = {
   for name, value in vars(models).items()
   if name in models.__all__ and inspect.isclass(value)
 }
-_BUILT = ('Model', 'NerfMLP', 'PropMLP')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +41,8 @@ class Setup:
     config_str: All bindings of all scopes, as gin text; macros are kept.
     operative_config_str: Every value in effect in this scope, defaults
       included, as gin text that reproduces this setup when loaded.
-    model_fields: Constructor arguments of Model, NerfMLP and PropMLP.
+    family: What kind of model it is, see `gin_dialect`.
+    model_fields: Constructor arguments of Model and of its parts.
     classes: The classes of these names.
   """
 
@@ -49,31 +50,33 @@ class Setup:
   scope: str
   config_str: str
   operative_config_str: str
+  family: str
   model_fields: Mapping[str, Mapping[str, Any]]
   classes: Mapping[str, type]
 
   def build_model(self) -> Any:
     """Returns the model, an unbound linen module.
 
-    The networks are named NerfMLP_0 and PropMLP_0, which fixes the parameter
-    paths that checkpoints and `Config.weight_decay_mults` use.
+    MultiNeRF's networks are named NerfMLP_0 and PropMLP_0, Zip-NeRF's MLP_<i>
+    and grid_<i>, which fixes the parameter paths that checkpoints and
+    `Config.weight_decay_mults` use.
 
     Raises:
       ConfigError: The constructor refuses the values.
     """
     fields = self.model_fields
+    is_zipnerf = self.family == gin_dialect.ZIPNERF
     try:
-      networks = {
-        'nerf_mlp': self.classes['NerfMLP'](
-          name='NerfMLP_0', **fields['NerfMLP']
-        ),
-        'prop_mlp': self.classes['PropMLP'](
-          name='PropMLP_0', **fields['PropMLP']
-        ),
-      }
-      return self.classes['Model'](**(networks | dict(fields['Model'])))
+      parts = {} if is_zipnerf else self._networks()
+      return self.classes['Model'](**(parts | dict(fields['Model'])))
     except (TypeError, ValueError) as e:
       raise errors.ConfigError(f'Cannot build the model: {e}') from e
+
+  def _networks(self):
+    return {
+      option: self.classes[name](name=f'{name}_0', **self.model_fields[name])
+      for option, name in [('nerf_mlp', 'NerfMLP'), ('prop_mlp', 'PropMLP')]
+    }
 
 
 def load(
@@ -92,7 +95,7 @@ def load(
     bindings: Gin statements, e.g. 'Config.batch_size = 4096'.
     scope: 'train', or 'eval' for evaluation and rendering: bindings such as
       `eval/Config.render_chunk_size = 4096` hold in their scope only.
-    classes: Classes to register as Model, NerfMLP, PropMLP, and others.
+    classes: Classes to register as Model, NerfMLP, PropMLP, MLP, and others.
 
   Raises:
     ConfigError: Anything wrong: a file, the syntax, a name, a type, a range.
@@ -110,14 +113,20 @@ def load(
   for text in [bindings] if isinstance(bindings, str) else bindings:
     reader.read_text(text, '--gin_bindings', chain=())
   reader.check()
+  family = gin_dialect.find(reader.bound())
+  gin_dialect.fill_defaults(family, reader.bound())
+  built = ('Model', *gin_dialect.PARTS[family])
   with gin.config_scope([scope]):
     config = schema.Config(**gin_values.fields_of('Config'))
     config_str = gin.config_str()
     _share_compute_dtype(config, classes)
-    model_fields = {name: gin_values.fields_of(name) for name in _BUILT}
-    shown = {name: classes[name] for name in _BUILT}
+    model_fields = {name: gin_values.fields_of(name) for name in built}
+    if family == gin_dialect.ZIPNERF:
+      _expand_levels(model_fields, classes)
     operative = gin_operative.operative_text(
-      {'Config': schema.Config, **shown}, reader.imports
+      {'Config': schema.Config, **{name: classes[name] for name in built}},
+      reader.imports,
+      omit={'Model': gin_dialect.foreign_options(family)},
     )
   try:
     gin.finalize()
@@ -128,6 +137,7 @@ def load(
     scope=scope,
     config_str=config_str,
     operative_config_str=operative,
+    family=family,
     model_fields=model_fields,
     classes=classes,
   )
@@ -154,11 +164,25 @@ def _register(classes: Mapping[str, type]) -> None:
       )
 
 
+def _expand_levels(
+  fields: dict[str, dict[str, Any]], classes: Mapping[str, type]
+) -> None:
+  """Puts what is bound to MLP and HashEncoding into each level's options."""
+  model = fields['Model']
+  defaults = {f.name: f.default for f in dataclasses.fields(classes['Model'])}
+  for name, option in [
+    ('MLP', 'mlp_params_per_level'),
+    ('HashEncoding', 'grid_params_per_level'),
+  ]:
+    entries = model.get(option, defaults[option])
+    model[option] = gin_dialect.level_params(name, fields[name], entries)
+
+
 def _share_compute_dtype(
   config: schema.Config, classes: Mapping[str, type]
 ) -> None:
   """Makes Config.compute_dtype that of the networks, unless they have one."""
-  for name in ('NerfMLP', 'PropMLP'):
+  for name in ('NerfMLP', 'PropMLP', 'MLP'):
     bound = gin.get_bindings(f'multinerf.{name}', resolve_references=False)
     names = gin_values.option_names(classes[name])
     if 'compute_dtype' in names and 'compute_dtype' not in bound:

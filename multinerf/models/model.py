@@ -6,7 +6,7 @@ mip-NeRF 360 (arXiv:2111.12077) with the options of google-research/multinerf
 is given.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
 from multinerf import types
-from multinerf.models import encodings, keys, mlp, sampling, zipnerf
+from multinerf.models import keys, mlp, sampling, zipnerf
 from multinerf.ops import coord, frustum, volrend
 
 _JITTER, _FIELD, _BACKGROUND = 0, 1, 2  # uses of a ray's key within a level
@@ -62,10 +62,8 @@ class Model(nn.Module):
     sampling_strategy: Zip-NeRF's levels, (mlp, grid or None, intervals) each,
       where the first two number the entries of the next two fields. None: the
       levels are num_levels of nerf_mlp and prop_mlp, widened by dilation.
-    mlp_params_per_level: Options of the fields MLP_0, MLP_1, ..., which take
-      precedence over `mlp_class`'s own.
-    grid_params_per_level: The same for the grids grid_0, grid_1, ...
-    mlp_class, grid_class: What those fields and grids are made of.
+    mlp_params_per_level: Options of the fields MLP_0, MLP_1, ...
+    grid_params_per_level: Options of the grids grid_0, grid_1, ...
   """
 
   nerf_mlp: nn.Module = mlp.NerfMLP(name='NerfMLP_0')
@@ -93,10 +91,11 @@ class Model(nn.Module):
   use_gpu_resampling: bool = False
   opaque_background: bool = False
   sampling_strategy: tuple[tuple, ...] | None = None
-  mlp_params_per_level: tuple = ({'disable_rgb': True}, {})
-  grid_params_per_level: tuple = ()
-  mlp_class: Any = mlp.MLP
-  grid_class: Any = encodings.HashEncoding
+  mlp_params_per_level: tuple[Mapping[str, Any], ...] = (
+    {'disable_rgb': True},
+    {},
+  )
+  grid_params_per_level: tuple[Mapping[str, Any], ...] = ()
 
   # Submodules keep the names they were built with, so that parameter paths are
   # NerfMLP_0/Dense_k as in gin files and checkpoints, not the field's name.
@@ -166,9 +165,7 @@ class Model(nn.Module):
     if self.sampling_strategy is not None:
       return zipnerf.levels(
         self.sampling_strategy,
-        self.mlp_class,
         self.mlp_params_per_level,
-        self.grid_class,
         self.grid_params_per_level,
       )
     coarse = self.nerf_mlp if self.single_mlp else self.prop_mlp

@@ -9,13 +9,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from multinerf import errors
+from multinerf.models import encodings, mlp
 
 
 def levels(
   strategy: Sequence[Sequence[Any]],
-  mlp_class: Callable[..., Any],
   mlp_params: Sequence[Mapping[str, Any]],
-  grid_class: Callable[..., Any],
   grid_params: Sequence[Mapping[str, Any]],
 ) -> list[tuple[Callable[..., Any], int]]:
   """Makes the fields of all levels; call it inside the model's scope.
@@ -23,8 +22,7 @@ def levels(
   Args:
     strategy: (index into mlp_params, index into grid_params or None, number
       of intervals) of each level, coarsest first.
-    mlp_class, grid_class: Make a field and a grid of options and a name.
-    mlp_params, grid_params: Their options.
+    mlp_params, grid_params: Options of each field and grid.
 
   Returns:
     (field, number of intervals) of each level. Levels that name the same
@@ -34,8 +32,11 @@ def levels(
     ConfigError: An index has no entry, or an entry no level.
   """
   check(strategy, len(mlp_params), len(grid_params))
-  mlps = [mlp_class(name=f'MLP_{i}', **p) for i, p in enumerate(mlp_params)]
-  grids = [grid_class(name=f'grid_{i}', **p) for i, p in enumerate(grid_params)]
+  mlps = [mlp.MLP(name=f'MLP_{i}', **p) for i, p in enumerate(mlp_params)]
+  grids = [
+    encodings.HashEncoding(name=f'grid_{i}', **p)
+    for i, p in enumerate(grid_params)
+  ]
   plan = []
   for mlp_idx, grid_idx, num_samples in strategy:
     field = mlps[mlp_idx]
