@@ -15,6 +15,7 @@ from scipy import interpolate
 
 from multinerf import errors
 from multinerf.cameras import poses as poses_lib
+from multinerf.cameras import spline_path
 
 _SPIRAL_NEAR, _SPIRAL_FAR = 0.9, 5.0  # stretch of the scene's bounds
 _SPIRAL_NEAR_WEIGHT = 0.25  # how much the focus depth heeds the near bound
@@ -108,6 +109,11 @@ def generate_ellipse_path(
   const_speed: bool = True,
   z_variation: float = 0.0,
   z_phase: float = 0.0,
+  *,
+  base_height: float = 0.0,
+  radius_range: tuple[float, float] = (1.0, 1.0),
+  rotate: tuple[float, float] = (0.0, 0.0),
+  lock_up: bool = False,
 ) -> Float[np.ndarray, 'f 3 4']:
   """Ellipse around the focus point, for scenes photographed all around.
 
@@ -118,8 +124,14 @@ def generate_ellipse_path(
     n_frames: Frames of one turn; the end is excluded, so that it loops.
     const_speed: Equal distances between frames instead of equal angles.
     z_variation: Height changes between the cameras' 10th and 90th percentile
-      if 1, not at all (height 0) if 0.
+      if 1, not at all if 0, in proportion in between.
     z_phase: Where in the turn the path is highest, as a fraction of it.
+    base_height: The height without variation.
+    radius_range: The distance from the focus point is multiplied by numbers
+      between these two, the second one a quarter of a turn after the start.
+    rotate: Degrees by which every camera looks up (about its x axis) and to
+      the right (about its y axis) of the focus point.
+    lock_up: Keep the up axis exactly, and tilt the view instead.
 
   Returns:
     Poses that look at the focus point. The semi-axes are the 90th percentile
@@ -128,31 +140,52 @@ def generate_ellipse_path(
   focus = poses_lib.focus_point(poses)
   centers = poses[:, :, 3]
   semi_x, semi_y = np.percentile(np.abs(centers[:, :2] - focus[:2]), 90, axis=0)
-  z_low, z_high = np.percentile(centers[:, 2], [10, 90])
+  z_low, z_high = np.percentile(centers[:, 2], [10, 90]) - base_height
 
   def position(theta):
     rise = 0.5 + 0.5 * np.cos(theta + 2 * np.pi * z_phase)
-    return np.stack(
+    at = np.stack(
       [
         focus[0] + semi_x * np.cos(theta),
         focus[1] + semi_y * np.sin(theta),
-        z_variation * (z_low + (z_high - z_low) * rise),
+        base_height + z_variation * (z_low + (z_high - z_low) * rise),
       ],
       -1,
     )
+    nearest, furthest = radius_range
+    zoom = nearest + (furthest - nearest) * (0.5 + 0.5 * np.sin(theta))
+    return focus + (at - focus) * zoom[:, None]
 
   theta = np.linspace(0.0, 2 * np.pi, n_frames + 1)
   if const_speed:
-    steps = np.linalg.norm(np.diff(position(theta), axis=0), axis=-1)
-    travelled = np.concatenate([[0.0], np.cumsum(steps)])
-    equal = np.linspace(0.0, travelled[-1], n_frames + 1)
-    theta = np.interp(equal, travelled, theta)
+    theta = _equal_steps(theta, position(theta))
+  up = _main_up_axis(poses)
+  path = np.stack(
+    [
+      poses_lib.viewmatrix(p - focus, up, p, lock_up=lock_up)
+      for p in position(theta[:-1])
+    ]
+  )
+  if not any(rotate):
+    return path
+  about_x, about_y = rotate
+  turn = poses_lib.rotation_about_axis(-about_y, 1)
+  return path @ turn @ poses_lib.rotation_about_axis(about_x, 0)
+
+
+def _equal_steps(times, positions):
+  """Other times, between which equal distances are travelled."""
+  steps = np.linalg.norm(np.diff(positions, axis=0), axis=-1)
+  travelled = np.concatenate([[0.0], np.cumsum(steps)])
+  equal = np.linspace(0.0, travelled[-1], len(times))
+  return np.interp(equal, travelled, times)
+
+
+def _main_up_axis(poses):
+  """The world axis, with a sign, that is closest to the mean camera up."""
   mean_up = poses[:, :, 1].mean(0)
   axis = np.argmax(np.abs(mean_up))
-  up = np.eye(3)[axis] * np.sign(mean_up[axis])
-  return np.stack(
-    [poses_lib.viewmatrix(p - focus, up, p) for p in position(theta[:-1])]
-  )
+  return np.eye(3)[axis] * np.sign(mean_up[axis])
 
 
 def generate_interpolated_path(
@@ -162,19 +195,12 @@ def generate_interpolated_path(
   smoothness: float = 0.03,
   rot_weight: float = 0.1,
 ) -> Float[np.ndarray, 'f 3 4']:
-  """B-spline through key frames.
-
-  Position, a point ahead and a point above of each camera are interpolated
-  together and turned back into poses.
+  """B-spline through key frames; `spline_path` has more choices.
 
   Args:
     poses: Key frames, n >= 2.
     n_interp: Frames per gap between key frames.
-    spline_degree: 1 to 5; lowered to n - 1 if there are too few key frames.
-    smoothness: Sum of squared distances the curve may stay away from the key
-      points; 0 passes through them.
-    rot_weight: Distance > 0 of the two helper points from the camera: the
-      larger, the more orientation counts against position.
+    spline_degree, smoothness, rot_weight: See `spline_path.fit`.
 
   Returns:
     n_interp * (n - 1) poses; the last key frame is excluded.
@@ -182,27 +208,13 @@ def generate_interpolated_path(
   Raises:
     DataError: Fewer than two key frames.
   """
-  num_keys = len(poses)
-  if num_keys < 2:
-    raise errors.DataError(
-      f'A spline path needs at least 2 key frames; found {num_keys} '
-      '(gin: Config.render_spline_keyframes).'
-    )
-  centers = poses[:, :, 3]
-  ahead = centers - rot_weight * poses[:, :, 2]
-  above = centers + rot_weight * poses[:, :, 1]
-  points = np.concatenate([centers, ahead, above], -1)
-  spline, _ = interpolate.splprep(
-    points.T, k=min(spline_degree, num_keys - 1), s=smoothness
+  curve = spline_path.fit(
+    poses,
+    spline_degree=spline_degree,
+    smoothness=smoothness,
+    rot_weight=rot_weight,
   )
-  u = np.linspace(0.0, 1.0, n_interp * (num_keys - 1), endpoint=False)
-  curve = np.stack(interpolate.splev(u, spline), -1)
-  return np.stack(
-    [
-      poses_lib.viewmatrix(c - ahead, above - c, c)
-      for c, ahead, above in curve.reshape(-1, 3, 3)
-    ]
-  )
+  return curve.poses(curve.times(n_interp * (len(poses) - 1))[:-1])
 
 
 def interpolate_1d(
@@ -223,11 +235,32 @@ def interpolate_1d(
     n_interp * (n - 1) samples; the last value is excluded.
   """
   t = np.linspace(0.0, 1.0, len(x))
+  u = np.linspace(0.0, 1.0, n_interp * (len(x) - 1), endpoint=False)
+  return interpolate_at(x, t, u, spline_degree, smoothness)
+
+
+def interpolate_at(
+  x: Num[np.ndarray, 'n'],
+  t: Num[np.ndarray, 'n'],
+  times: Num[np.ndarray, 'f'],
+  spline_degree: int,
+  smoothness: float,
+) -> Float[np.ndarray, 'f']:
+  """Smoothing B-spline through values at given times.
+
+  Args:
+    x: Values; a single one is repeated, none at all is 0.
+    t: Their times, increasing.
+    times: When to sample.
+    spline_degree: 1 to 5; lowered to n - 1 if there are too few values.
+    smoothness: Sum of squared deviations allowed.
+  """
+  if len(x) < 2:
+    return np.full(len(times), x[0] if len(x) else 0.0, np.float64)
   spline = interpolate.splrep(
     t, x, k=min(spline_degree, len(x) - 1), s=smoothness
   )
-  u = np.linspace(0.0, 1.0, n_interp * (len(x) - 1), endpoint=False)
-  return np.asarray(interpolate.splev(u, spline))
+  return np.asarray(interpolate.splev(times, spline))
 
 
 def keyframe_indices(

@@ -6,15 +6,22 @@ the moved poses and the 4x4 similarity that moves points into the new frame;
 rotations of the poses stay orthonormal under it.
 """
 
+from types import ModuleType
+
 import numpy as np
-from jaxtyping import Float, Num
+from jaxtyping import Array, Float, Num
 
 from multinerf import errors
+
+AnyArray = Array | np.ndarray
 
 # Below this length a direction is rounding noise of unit vectors in float64.
 _TINY = 1e-12
 # Largest error of a product of two orthogonal unit vectors that is rounding.
 _ORTHOGONAL = 1e-9
+
+# Smallest eigenvalue, relative to the largest, of axes that are not parallel.
+_SINGULAR, _SINGULAR_FLOAT32 = 1e-10, 1e-6
 
 # Where the world frame's axes come from in `transform_poses_focus`: columns
 # of [right, up, back] that become x = right, y = forward, z = up.
@@ -83,6 +90,18 @@ def viewmatrix(
   return np.stack([right, up, back, position], axis=1)
 
 
+def rotation_about_axis(
+  degrees: float, axis: int = 0
+) -> Float[np.ndarray, '4 4']:
+  """The 4x4 rotation about x, y or z (axis 0, 1, 2), counter-clockwise."""
+  i, j = (axis + 1) % 3, (axis + 2) % 3
+  cos, sin = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+  out = np.eye(4)
+  out[i, i] = out[j, j] = cos
+  out[j, i], out[i, j] = sin, -sin
+  return out
+
+
 def average_pose(
   poses: Num[np.ndarray, 'n 3 4'], *, lock_up: bool = False
 ) -> Float[np.ndarray, '3 4']:
@@ -105,18 +124,25 @@ def recenter_poses(
   return unpad_poses(transform @ pad_poses(poses)), transform
 
 
-def focus_point(poses: Num[np.ndarray, 'n 3 4']) -> Float[np.ndarray, '3']:
+def focus_point(
+  poses: Num[AnyArray, 'n 3 4'], *, xnp: ModuleType = np
+) -> Float[AnyArray, '3']:
   """The point nearest to all optical axes, in the least squares sense.
 
   Minimises sum_i |(I - z_i z_i^T) (p - o_i)|^2. Where all axes are parallel
   there is a line of such points: the one nearest to the mean camera centre.
+
+  Args:
+    poses: Cameras.
+    xnp: numpy or jax.numpy.
   """
   axes, centers = poses[:, :, 2], poses[:, :, 3]
   middle = centers.mean(0)
-  across = np.eye(3) - axes[:, :, None] * axes[:, None, :]
-  across = np.swapaxes(across, 1, 2) @ across
-  rhs = np.einsum('nij,nj->i', across, centers - middle)
-  offset, *_ = np.linalg.lstsq(across.sum(0), rhs, rcond=1e-10)
+  across = xnp.eye(3) - axes[:, :, None] * axes[:, None, :]
+  across = xnp.swapaxes(across, 1, 2) @ across
+  rhs = xnp.einsum('nij,nj->i', across, centers - middle)
+  rcond = _SINGULAR if xnp is np else _SINGULAR_FLOAT32
+  offset, *_ = xnp.linalg.lstsq(across.sum(0), rhs, rcond=rcond)
   return middle + offset
 
 

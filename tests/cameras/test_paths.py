@@ -1,6 +1,7 @@
 import json
 import pathlib
 
+import camera_util
 import golden_util
 import numpy as np
 import pytest
@@ -8,30 +9,6 @@ import pytest
 from multinerf import errors
 from multinerf.cameras import paths
 from multinerf.cameras import poses as poses_lib
-
-
-def ring(n=10, radius=(2.0, 1.5), center=(0.4, -0.3), seed=0):
-  """Cameras on a noisy ellipse that look at its centre, z up."""
-  gen = np.random.default_rng(seed)
-  angle = np.arange(n) * 2 * np.pi / n
-  target = np.array([*center, 0.0])
-  out = []
-  for a in angle:
-    offset = np.array([radius[0] * np.cos(a), radius[1] * np.sin(a), 0.5])
-    position = target + offset + 0.05 * gen.normal(size=3)
-    up = np.array([0.0, 0, 1])
-    out.append(poses_lib.viewmatrix(position - target, up, position))
-  return np.stack(out)
-
-
-def assert_rigid(poses):
-  rotations = poses[:, :, :3]
-  np.testing.assert_allclose(
-    np.swapaxes(rotations, -1, -2) @ rotations,
-    np.broadcast_to(np.eye(3), rotations.shape),
-    atol=1e-9,  # float64 rounding
-  )
-  np.testing.assert_allclose(np.linalg.det(rotations), 1, atol=1e-9)
 
 
 @pytest.mark.parametrize(
@@ -69,13 +46,13 @@ def test_matches_the_reference(golden, name, case):
   ],
 )
 def test_every_path_is_made_of_rigid_poses(make):
-  path = make(ring())
+  path = make(camera_util.ring())
   assert path.shape == (7, 3, 4)
-  assert_rigid(path)
+  camera_util.assert_rigid(path)
 
 
 def test_ellipse_encloses_the_focus_point_and_looks_at_it():
-  poses = ring(40)
+  poses = camera_util.ring(40)
   path = paths.generate_ellipse_path(poses, 36)
   focus = poses_lib.focus_point(poses)
   offset = path[:, :, 3] - focus
@@ -92,7 +69,9 @@ def test_ellipse_encloses_the_focus_point_and_looks_at_it():
 
 def test_ellipse_with_constant_speed_has_equal_steps():
   def spread(const_speed):
-    path = paths.generate_ellipse_path(ring(), 200, const_speed)[:, :, 3]
+    path = paths.generate_ellipse_path(camera_util.ring(), 200, const_speed)[
+      :, :, 3
+    ]
     steps = np.linalg.norm(path - np.roll(path, 1, axis=0), axis=-1)
     return steps.max() / steps.min()
 
@@ -102,7 +81,7 @@ def test_ellipse_with_constant_speed_has_equal_steps():
 
 
 def test_ellipse_height_is_zero_unless_it_varies():
-  poses = ring()
+  poses = camera_util.ring()
   assert np.all(paths.generate_ellipse_path(poses, 9)[:, 2, 3] == 0)
   z = paths.generate_ellipse_path(poses, 64, False, 1.0)[:, 2, 3]
   low, high = np.percentile(poses[:, 2, 3], [10, 90])
@@ -133,7 +112,7 @@ def test_spline_without_smoothing_passes_through_the_key_frames(num_keys):
 
 def test_spline_needs_two_key_frames():
   with pytest.raises(errors.DataError, match='at least 2 key frames; found 1'):
-    paths.generate_interpolated_path(ring()[:1], 5)
+    paths.generate_interpolated_path(camera_util.ring()[:1], 5)
 
 
 def test_interpolation_without_smoothing_passes_through_the_values():
@@ -157,7 +136,7 @@ def save(path: pathlib.Path, array):
 
 @pytest.mark.parametrize('dtype', [np.float32, np.float64])
 def test_a_saved_path_is_read_back(tmp_path, dtype):
-  poses = ring().astype(dtype)
+  poses = camera_util.ring().astype(dtype)
   got = paths.load_poses(save(tmp_path / 'path.npy', poses))
   np.testing.assert_array_equal(got, poses)
   assert got.dtype == np.float64
@@ -200,7 +179,7 @@ def test_missing_files_archives_and_folders_are_refused(tmp_path):
     paths.load_poses(tmp_path / 'none.npy')
   with pytest.raises(errors.DataError, match='Cannot read'):
     paths.load_poses(tmp_path)
-  np.savez(tmp_path / 'a.npz', poses=ring())
+  np.savez(tmp_path / 'a.npz', poses=camera_util.ring())
   with pytest.raises(errors.DataError, match='archive'):
     paths.load_poses(tmp_path / 'a.npz')
 
@@ -230,3 +209,54 @@ def test_key_frames_that_do_not_exist_are_refused(tmp_path):
     paths.keyframe_indices(path, NAMES)
   with pytest.raises(errors.DataError, match='No file or folder'):
     paths.keyframe_indices(tmp_path / 'none', NAMES)
+
+
+def test_ellipse_has_a_base_height_and_breathes():
+  poses = camera_util.ring(40)
+  flat = paths.generate_ellipse_path(poses, 36, base_height=0.7)
+  np.testing.assert_allclose(flat[:, 2, 3], 0.7)
+  focus = poses_lib.focus_point(poses)
+
+  def distance(path):
+    return np.linalg.norm(path[:, :2, 3] - focus[:2], axis=-1)
+
+  same = paths.generate_ellipse_path(poses, 36, const_speed=False)
+  wide = paths.generate_ellipse_path(
+    poses, 36, const_speed=False, radius_range=(0.5, 2.0)
+  )
+  ratio = distance(wide) / distance(same)
+  angle = np.arange(36) * np.pi / 18
+  np.testing.assert_allclose(ratio, 1.25 + 0.75 * np.sin(angle), rtol=1e-9)
+
+
+def test_cameras_of_an_ellipse_can_be_turned_and_kept_upright():
+  poses = camera_util.ring(40)
+  plain = paths.generate_ellipse_path(poses, 12, base_height=1.0)
+  up = paths.generate_ellipse_path(
+    poses, 12, base_height=1.0, rotate=(10.0, 0.0)
+  )
+  right = paths.generate_ellipse_path(
+    poses, 12, base_height=1.0, rotate=(0.0, 10.0)
+  )
+  for turned, axis, sign in ((up, 1, 1), (right, 0, 1)):
+    camera_util.assert_rigid(turned)
+    np.testing.assert_array_equal(turned[:, :, 3], plain[:, :, 3])
+    view = -turned[:, :, 2]
+    along = np.sum(view * plain[:, :, axis], axis=-1)
+    np.testing.assert_allclose(along, sign * np.sin(np.radians(10)), rtol=1e-6)
+  locked = paths.generate_ellipse_path(poses, 12, base_height=1.0, lock_up=True)
+  np.testing.assert_allclose(locked[:, :, 1], np.tile([0, 0, 1], (12, 1)),
+                             atol=1e-12)  # fmt: skip
+  np.testing.assert_allclose(locked[:, 2, 2], 0, atol=1e-12)
+
+
+def test_values_are_interpolated_at_any_times():
+  t = np.array([0.0, 0.1, 0.5, 1.0])
+  x = t**3 - t
+  got = paths.interpolate_at(x, t, np.linspace(0, 1, 9), 3, 0.0)
+  u = np.linspace(0, 1, 9)
+  np.testing.assert_allclose(got, u**3 - u, atol=1e-12)  # a cubic is exact
+  one = paths.interpolate_at(np.array([4.0]), np.array([0.0]), u, 5, 1.0)
+  assert one.tolist() == [4.0] * 9
+  none = paths.interpolate_at(np.zeros(0), np.zeros(0), u, 5, 1.0)
+  assert none.tolist() == [0.0] * 9

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
 from multinerf import errors
 from multinerf.cameras import poses as poses_lib
@@ -192,3 +193,12 @@ def test_focus_frame_has_the_focus_at_the_origin_and_looks_along_y():
   np.testing.assert_allclose(
     average[:, :3], np.array([[1, 0, 0], [0, 0, -1], [0, 1, 0]]), atol=1e-9
   )
+
+
+@pytest.mark.parametrize('axis', range(3))
+def test_rotation_about_an_axis_is_that_of_scipy(axis):
+  got = poses_lib.rotation_about_axis(33.0, axis)
+  want = Rotation.from_rotvec(33.0 * np.eye(3)[axis], degrees=True)
+  np.testing.assert_allclose(got[:3, :3], want.as_matrix(), atol=1e-12)
+  np.testing.assert_array_equal(got[3], [0, 0, 0, 1])
+  np.testing.assert_array_equal(got[:, 3], [0, 0, 0, 1])

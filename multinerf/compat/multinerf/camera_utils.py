@@ -25,13 +25,16 @@ recenter_poses = poses_lib.recenter_poses
 normalize = poses_lib.normalize
 transform_poses_pca = poses_lib.transform_poses_pca
 generate_spiral_path = paths.generate_spiral_path
-generate_ellipse_path = paths.generate_ellipse_path
 generate_interpolated_path = paths.generate_interpolated_path
 interpolate_1d = paths.interpolate_1d
-focus_point_fn = poses_lib.focus_point
 intrinsic_matrix = projection.intrinsic_matrix
 get_pixtocam = projection.get_pixtocam
 pixel_coordinates = projection.pixel_coordinates
+
+
+def focus_point_fn(poses: np.ndarray) -> np.ndarray:
+  """The point [3] nearest to all optical axes."""
+  return poses_lib.focus_point(poses)
 
 
 def average_pose(poses: np.ndarray) -> np.ndarray:
@@ -44,6 +47,19 @@ def viewmatrix(
 ) -> np.ndarray:
   """The pose [3, 4] at `position` whose back axis is `lookdir`."""
   return poses_lib.viewmatrix(lookdir, up, position)
+
+
+def generate_ellipse_path(
+  poses: np.ndarray,
+  n_frames: int = 120,
+  const_speed: bool = True,
+  z_variation: float = 0.0,
+  z_phase: float = 0.0,
+) -> np.ndarray:
+  """Ellipse [n_frames, 3, 4] around the focus point; z must be up."""
+  return paths.generate_ellipse_path(
+    poses, n_frames, const_speed, z_variation, z_phase
+  )
 
 
 def create_render_spline_path(
