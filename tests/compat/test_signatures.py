@@ -13,12 +13,18 @@ import pytest
 
 from multinerf import types
 from multinerf.cameras.camera import ProjectionType
+from multinerf.compat.camp_zipnerf import utils as camp_utils
 from multinerf.compat.multinerf import utils
 
 SHARED = pathlib.Path(__file__).resolve().parents[3] / 'shared'
+NAMESPACES = {
+  'multinerf': signatures.MULTINERF,
+  'camp_zipnerf': signatures.CAMP_ZIPNERF,
+}
 ALL = [
-  (module, text)
-  for module, texts in signatures.MULTINERF.items()
+  (f'{namespace}.{module}', text)
+  for namespace, modules in NAMESPACES.items()
+  for module, texts in modules.items()
   for text in texts
 ]
 
@@ -26,12 +32,14 @@ ALL = [
 def expected(text):
   """The signature that a piece of text describes."""
   name, arguments = text.split('(', 1)
-  scope = {'jnp': jnp, 'np': np, 'ProjectionType': ProjectionType}
+  scope = {'jnp': jnp, 'np': np, 'onp': np, 'ProjectionType': ProjectionType}
   exec(f'def {name}({arguments}:\n  pass', scope)
   return name, inspect.signature(scope[name])
 
 
 def same_default(a, b):
+  if inspect.isfunction(b):  # a lambda: of one number
+    return a(3.5) == b(3.5)
   if isinstance(a, float | int | np.number) and not isinstance(a, bool):
     return a == pytest.approx(b, rel=1e-6, abs=0)
   return a is b or a == b
@@ -40,7 +48,7 @@ def same_default(a, b):
 @pytest.mark.parametrize(('module', 'text'), ALL)
 def test_function_has_the_signature_of_upstream(module, text):
   name, want = expected(text)
-  found = importlib.import_module(f'multinerf.compat.multinerf.{module}')
+  found = importlib.import_module(f'multinerf.compat.{module}')
   got = inspect.signature(getattr(found, name))
   assert list(got.parameters) == list(want.parameters)
   for parameter, model in zip(
@@ -50,20 +58,22 @@ def test_function_has_the_signature_of_upstream(module, text):
     assert same_default(parameter.default, model.default), parameter
 
 
-def test_the_list_is_that_of_the_specification():
+@pytest.mark.parametrize(
+  ('namespace', 'num_modules'), [('multinerf', 11), ('camp_zipnerf', 18)]
+)
+def test_the_list_is_that_of_the_specification(namespace, num_modules):
   path = SHARED / 'spec' / 'compat_api.md'
   if not path.exists():
     pytest.skip(f'{path} is only on the project machines')
-  section = path.read_text().split('## multinerf ')[1].split('\n## ')[0]
+  section = path.read_text().split(f'## {namespace} ')[1].split('\n## ')[0]
   listed = {}
   for line in section.splitlines():
     if match := re.match(r'\*\*(\w+)\*\*: (.*)', line):
       listed[match[1]] = re.findall(r'`([^`]+)`', match[2])
-  assert len(listed) == 11
-  ours = dict(signatures.MULTINERF)
-  for name in signatures.UNSPECIFIED:
-    del ours[name]
-  assert ours == listed
+  assert len(listed) == num_modules
+  unspecified = signatures.UNSPECIFIED if namespace == 'multinerf' else ()
+  ours = NAMESPACES[namespace]
+  assert {k: v for k, v in ours.items() if k not in unspecified} == listed
 
 
 @pytest.mark.parametrize(
@@ -82,6 +92,13 @@ def test_the_list_is_that_of_the_specification():
       'exposure_idx exposure_values',
     ),
     (utils.Batch, types.Batch, 'rays rgb disps normals alphas'),
+    (
+      camp_utils.Rays,
+      types.Rays,
+      'origins directions viewdirs radii imageplane pixels lossmult near far '
+      'cam_idx exposure_idx exposure_values device_idx',
+    ),
+    (camp_utils.Batch, types.Batch, 'rays rgb disps normals alphas masks'),
   ],
 )
 def test_structures_are_ours_with_the_positional_order_of_upstream(
@@ -94,7 +111,7 @@ def test_structures_are_ours_with_the_positional_order_of_upstream(
   assert positional == order.split()
   # A field that `types` gains must be taken by the constructor, which
   # `replace` and tree operations use.
-  assert set(parameters) == {f.name for f in dataclasses.fields(base)}
+  assert set(parameters) == {f.name for f in dataclasses.fields(ours)}
   built = ours(*range(len(positional)))
   assert isinstance(built, base)
   assert [getattr(built, name) for name in positional] == [

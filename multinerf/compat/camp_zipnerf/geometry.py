@@ -54,7 +54,7 @@ def sample_random_points_on_sphere(
   return radii * directional.l2_normalize(directions)
 
 
-def cosine_to_deg(array: Array) -> Array:
+def cosine_to_deg(array: ArrayLike) -> Array:
   """Angles in degrees of cosines, which are first clipped to [-1, 1]."""
   return jnp.degrees(jnp.arccos(jnp.clip(array, -1, 1)))
 

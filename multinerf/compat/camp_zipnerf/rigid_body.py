@@ -5,6 +5,7 @@ All functions take batches.
 """
 
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from multinerf.ops import rigid_body as ops
 from multinerf.types import Array
@@ -55,6 +56,6 @@ def log_se3(a_X_b: Array, eps: float = _EPS) -> Array:  # noqa: N803
   return ops.log_se3(a_X_b)
 
 
-def rts_to_sim3(rotation: Array, translation: Array, scale: Array) -> Array:
+def rts_to_sim3(rotation: Array, translation: Array, scale: ArrayLike) -> Array:
   """The 4x4 matrix that rotates, scales, then translates."""
   return ops.rts_to_sim3(rotation, translation, jnp.asarray(scale))

@@ -183,7 +183,7 @@ def load_npy(pth: str | os.PathLike) -> np.ndarray:
 
 def assert_valid_stepfun(t: Any, y: Any) -> None:
   """Raises ValueError unless t has one more entry than y, along the last axis."""
-  stepfun.check(t, y)
+  stepfun.check(jnp.asarray(t), jnp.asarray(y))
 
 
 def assert_valid_linspline(t: Any, y: Any) -> None:

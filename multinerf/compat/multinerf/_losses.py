@@ -121,12 +121,12 @@ def _robust_loss(inputs, threshold, cfg) -> tuple[Any, dict[str, Any]]:
 
 def interlevel_loss(ray_history: Levels, config: Any) -> Any:
   """Proposals must cover the last level (mip-NeRF 360, Eq. 13)."""
-  return _term(geometric.interlevel, ray_history, config)
+  return term(geometric.interlevel, ray_history, config)
 
 
 def distortion_loss(ray_history: Levels, config: Any) -> Any:
   """Weight gathers in few, short intervals (mip-NeRF 360, Eq. 15)."""
-  return _term(geometric.distortion, ray_history, config)
+  return term(geometric.distortion, ray_history, config)
 
 
 def orientation_loss(
@@ -144,7 +144,7 @@ def orientation_loss(
     ConfigError: The levels have no such normals.
   """
   del model
-  return _term(geometric.orientation, ray_history, config, rays)
+  return term(geometric.orientation, ray_history, config, rays)
 
 
 def predicted_normal_loss(model: Any, ray_history: Levels, config: Any) -> Any:
@@ -159,7 +159,7 @@ def predicted_normal_loss(model: Any, ray_history: Levels, config: Any) -> Any:
     ConfigError: The levels lack one kind of normals.
   """
   del model
-  return _term(geometric.predicted_normals, ray_history, config)
+  return term(geometric.predicted_normals, ray_history, config)
 
 
 def weight_loss(params: Any, config: Any) -> Any:
@@ -200,7 +200,7 @@ def _rendering(values: Mapping[str, Any]) -> types.Rendering:
   return types.Rendering(**{k: v for k, v in values.items() if k in names})
 
 
-def _level(values: Mapping[str, Any]) -> types.Level:
+def as_level(values: Mapping[str, Any]) -> types.Level:
   """An entry of a ray history as a level."""
   names = {f.name for f in dataclasses.fields(types.FieldOutput)}
   field = {k: v for k, v in values.items() if k in names}
@@ -212,9 +212,9 @@ def _level(values: Mapping[str, Any]) -> types.Level:
   )
 
 
-def _term(fn, ray_history, config, rays=None) -> Any:
+def term(fn, ray_history, config, rays=None) -> Any:
   """One regulariser of a ray history."""
   given = {} if rays is None else {'rays': rays}
-  levels = tuple(_level(values) for values in ray_history)
+  levels = tuple(as_level(values) for values in ray_history)
   inputs = _inputs(levels=levels, **given)
   return fn(inputs, _options.part(config, losses.LossConfig))
