@@ -87,6 +87,26 @@ class RenderOptions:
     'the cameras.',
   )
   z_phase: float = option(0.0, 'Phase of that change, in turns.')
+  rad_mult_min: float = option(
+    1.0,
+    'An ellipse path breathes: its radii are multiplied by numbers from this '
+    "to rad_mult_max, a quarter of a turn after the start. camp_zipnerf's.",
+    gt=0,
+  )
+  rad_mult_max: float = option(1.0, "See rad_mult_min. camp_zipnerf's.", gt=0)
+  render_rotate_xaxis: float = option(
+    0.0,
+    'Degrees by which the cameras of an ellipse path look up from its centre. '
+    "camp_zipnerf's.",
+  )
+  render_rotate_yaxis: float = option(
+    0.0, "Degrees by which they look to the right of it. camp_zipnerf's."
+  )
+  lock_up: bool = option(
+    False,
+    'Keep the cameras of an ellipse path upright, instead of aimed at its '
+    "centre. camp_zipnerf's.",
+  )
   render_resolution: tuple[int, int] | None = option(
     None, 'Width and height in pixels; None: those of the data.', gt=0
   )
@@ -132,6 +152,71 @@ class RenderOptions:
   )
   render_spline_interpolate_exposure: bool = option(
     False, 'Interpolate log exposure along the path.'
+  )
+  render_spline_interpolate_exposure_smoothness: float = option(
+    20,
+    "Spline smoothing of that; strong, against flicker. camp_zipnerf's.",
+    ge=0,
+  )
+  render_spline_rot_weight: float = option(
+    0.1,
+    'How much orientation counts against position in the spline, in world '
+    "units. camp_zipnerf's.",
+    gt=0,
+  )
+  render_spline_lock_up: bool = option(
+    False,
+    "Keep the spline's up direction exactly, and tilt the view. "
+    "camp_zipnerf's.",
+  )
+  render_spline_fixed_up: bool = option(
+    False,
+    "Use the cameras' mean up instead of an interpolated one. camp_zipnerf's.",
+  )
+  render_spline_const_speed: bool = option(
+    False, "Equal distances between frames. camp_zipnerf's."
+  )
+  render_spline_lookahead_i: int | None = option(
+    None,
+    "Look at the position that many frames ahead. camp_zipnerf's.",
+    ge=1,
+  )
+  render_spline_n_buffer: int | None = option(
+    None,
+    'Key frames to add at both ends, so that these are straight. '
+    "camp_zipnerf's.",
+    ge=0,
+  )
+  render_spline_meters_per_sec: float | None = option(
+    None,
+    'Speed that chooses the number of frames, instead of '
+    "render_spline_n_interp. camp_zipnerf's.",
+    gt=0,
+  )
+  render_spline_outlier_keyframe_quantile: float | None = option(
+    None,
+    'Drop key frames whose distance to the next is at least '
+    'render_spline_outlier_keyframe_multiplier times this quantile of all '
+    "distances. camp_zipnerf's.",
+    ge=0,
+    le=1,
+  )
+  render_spline_outlier_keyframe_multiplier: float | None = option(
+    None, "See the quantile; both are needed. camp_zipnerf's.", gt=0
+  )
+  render_calibration_keyframes: str | None = option(
+    None,
+    'Folder or text file with names of images in pairs that were taken '
+    'render_calibration_distance apart; None: 8 m a world unit. '
+    "camp_zipnerf's.",
+  )
+  render_calibration_distance: float = option(
+    3.0, "In metres. camp_zipnerf's.", gt=0
+  )
+  render_looped_videos: bool = option(
+    False,
+    'Play videos forwards, then backwards; their names gain looped_. '
+    "camp_zipnerf's.",
   )
 
 

@@ -93,14 +93,15 @@ def render_frames(
     if waiting:
       log(f'{len(waiting)} frames of other jobs are not finished yet.')
     elif video_prefix is not None:
-      look = video.VideoConfig(
-        render_video_fps=cfg.render_video_fps,
-        render_video_crf=cfg.render_video_crf,
-        render_dist_percentile=cfg.render_dist_percentile,
-        render_dist_curve_fn=cfg.render_dist_curve_fn,
-      )
+      look = _video_look(cfg)
       videos = tuple(video.write_path_videos(manifest, video_prefix, look))
   return FramesReport(tuple(todo), skipped, waiting, nonfinite, videos)
+
+
+def _video_look(cfg: paths.RenderConfig) -> video.VideoConfig:
+  """The options of videos among those of rendering."""
+  names = [f.name for f in dataclasses.fields(video.VideoConfig)]
+  return video.VideoConfig(**{name: getattr(cfg, name) for name in names})
 
 
 def _render(

@@ -9,8 +9,9 @@ import numpy as np
 from jaxtyping import Float
 
 from multinerf import errors
-from multinerf.cameras import camera, projection
+from multinerf.cameras import camera, keyframes, projection, spline_path
 from multinerf.cameras import paths as camera_paths
+from multinerf.cameras import poses as poses_lib
 from multinerf.data import base
 from multinerf.evaluation import export
 
@@ -49,6 +50,11 @@ class RenderConfig:
   render_camtype: str | None = None
   z_variation: float = 0.0
   z_phase: float = 0.0
+  rad_mult_min: float = 1.0
+  rad_mult_max: float = 1.0
+  render_rotate_xaxis: float = 0.0
+  render_rotate_yaxis: float = 0.0
+  lock_up: bool = False
   render_video_fps: int = 60
   render_video_crf: int = 18
   render_dist_percentile: float = 0.5
@@ -61,6 +67,19 @@ class RenderConfig:
   render_spline_degree: int = 5
   render_spline_smoothness: float = 0.03
   render_spline_interpolate_exposure: bool = False
+  render_spline_interpolate_exposure_smoothness: float = 20
+  render_spline_rot_weight: float = 0.1
+  render_spline_lock_up: bool = False
+  render_spline_fixed_up: bool = False
+  render_spline_const_speed: bool = False
+  render_spline_lookahead_i: int | None = None
+  render_spline_n_buffer: int | None = None
+  render_spline_meters_per_sec: float | None = None
+  render_spline_outlier_keyframe_quantile: float | None = None
+  render_spline_outlier_keyframe_multiplier: float | None = None
+  render_calibration_keyframes: str | None = None
+  render_calibration_distance: float = 3.0
+  render_looped_videos: bool = False
 
 
 def path_kind(cfg: RenderConfig) -> str:
@@ -167,7 +186,8 @@ def _path_poses(
       raise errors.ConfigError('Config.render_path_file is not set.')
     return camera_paths.load_poses(cfg.render_path_file)
   if kind == 'spline':
-    return _spline(cfg, scene, poses)
+    curve, times = _spline(cfg, scene, poses)
+    return curve.poses(times)[:-1]
   if kind == 'spiral':
     bounds = np.array(_spiral_bounds(scene))
     return camera_paths.generate_spiral_path(poses, bounds, frames)
@@ -175,31 +195,65 @@ def _path_poses(
     raise errors.ConfigError(
       f'Unknown camera path {kind!r}; known: {", ".join(KINDS)}.'
     )
-  lift = np.zeros((3, 4))
-  if kind == 'orbit':
-    lift[2, 3] = poses[:, 2, 3].mean()
-  path = camera_paths.generate_ellipse_path(
-    poses - lift, frames, z_variation=cfg.z_variation, z_phase=cfg.z_phase
+  height = poses[:, 2, 3].mean() if kind == 'orbit' else 0.0
+  return camera_paths.generate_ellipse_path(
+    poses,
+    frames,
+    z_variation=cfg.z_variation,
+    z_phase=cfg.z_phase,
+    base_height=float(height),
+    radius_range=(cfg.rad_mult_min, cfg.rad_mult_max),
+    rotate=(cfg.render_rotate_xaxis, cfg.render_rotate_yaxis),
+    lock_up=cfg.lock_up,
   )
-  return path + lift
 
 
 def _spline(cfg: RenderConfig, scene: base.Scene, poses: np.ndarray):
-  """Spline through the key frames."""
-  return camera_paths.generate_interpolated_path(
-    poses[_key_frames(cfg, scene)],
-    cfg.render_spline_n_interp,
-    cfg.render_spline_degree,
-    cfg.render_spline_smoothness,
+  """Curve through the key frames, and the times of the frames."""
+  up = None
+  if cfg.render_spline_fixed_up:
+    up = poses_lib.normalize(poses[:, :, 1].mean(0))
+  keys = _key_frames(cfg, scene)
+  curve = spline_path.fit(
+    poses[keys],
+    spline_degree=cfg.render_spline_degree,
+    smoothness=cfg.render_spline_smoothness,
+    rot_weight=cfg.render_spline_rot_weight,
+    num_buffer=cfg.render_spline_n_buffer or 0,
+    lock_up=cfg.render_spline_lock_up,
+    fixed_up=up,
+    lookahead=cfg.render_spline_lookahead_i,
   )
+  frames = cfg.render_spline_n_interp * (len(keys) - 1)
+  if cfg.render_spline_meters_per_sec is not None:
+    meters = curve.length() * keyframes.meters_per_unit(
+      poses,
+      scene.image_names,
+      cfg.render_calibration_keyframes,
+      cfg.render_calibration_distance,
+    )
+    seconds = meters / cfg.render_spline_meters_per_sec
+    frames = max(1, int(seconds * cfg.render_video_fps))
+  times = curve.times(frames, const_speed=cfg.render_spline_const_speed)
+  return curve, times
 
 
 def _key_frames(cfg: RenderConfig, scene: base.Scene) -> np.ndarray:
-  """Which of the scene's cameras are key frames."""
+  """Which of the scene's cameras are key frames, without outliers."""
   if cfg.render_spline_keyframes is None:
     raise errors.ConfigError('Config.render_spline_keyframes is not set.')
-  return camera_paths.keyframe_indices(
+  keys = camera_paths.keyframe_indices(
     cfg.render_spline_keyframes, scene.image_names
+  )
+  quantile = cfg.render_spline_outlier_keyframe_quantile
+  multiplier = cfg.render_spline_outlier_keyframe_multiplier
+  if quantile is None or multiplier is None:
+    return keys
+  return keyframes.drop_outliers(
+    np.asarray(scene.cameras.camtoworlds, np.float64),
+    keys,
+    quantile=quantile,
+    multiplier=multiplier,
   )
 
 
@@ -213,10 +267,18 @@ def _exposures(cfg: RenderConfig, scene: base.Scene, kind: str):
       'Config.render_spline_interpolate_exposure needs exposures, and the '
       f'images of {scene.name!r} have none.'
     )
+  poses = np.asarray(scene.cameras.camtoworlds, np.float64)
+  curve, times = _spline(cfg, scene, poses)
   keys = _key_frames(cfg, scene)
-  return camera_paths.interpolate_exposures(
-    np.asarray(values, np.float64)[keys], cfg.render_spline_n_interp
+  # Strong smoothing, against flicker.
+  logs = camera_paths.interpolate_at(
+    np.log(np.asarray(values, np.float64)[keys]),
+    curve.key_times,
+    times[:-1],
+    5,
+    cfg.render_spline_interpolate_exposure_smoothness,
   )
+  return np.exp(logs)
 
 
 def _spiral_bounds(scene: base.Scene) -> tuple[float, float]:

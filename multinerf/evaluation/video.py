@@ -35,12 +35,14 @@ class VideoConfig:
     render_dist_percentile: Depth colours span the percentiles p and 100 - p
       of frame 0; in [0, 50).
     render_dist_curve_fn: Monotonic curve that depth is drawn on.
+    render_looped_videos: Forwards, then backwards.
   """
 
   render_video_fps: int = 60
   render_video_crf: int = 18
   render_dist_percentile: float = 0.5
   render_dist_curve_fn: Callable[..., Any] = jnp.log
+  render_looped_videos: bool = False
 
 
 def write_video(
@@ -101,6 +103,8 @@ def write_path_videos(
 ) -> list[pathlib.Path]:
   """Makes `<prefix>_<tag>.mp4` of everything the frames hold.
 
+  Looped ones, which end where they begin, are `<prefix>_looped_<tag>.mp4`.
+
   Several jobs that find the path complete at the same moment make the same
   videos; each replaces the file in one go, so that does no harm.
 
@@ -123,7 +127,8 @@ def write_path_videos(
   for tag in TAGS:
     if tag not in present:
       continue
-    path = pathlib.Path(f'{prefix}_{tag}.mp4')
+    looped = 'looped_' * cfg.render_looped_videos
+    path = pathlib.Path(f'{prefix}_{looped}{tag}.mp4')
     write_video(
       path,
       path_frames(manifest, tag, cfg),
@@ -137,13 +142,16 @@ def write_path_videos(
 def path_frames(
   manifest: export.FrameManifest, tag: str, cfg: VideoConfig
 ) -> Iterator[np.ndarray]:
-  """Reads the frames of one tag as uint8 RGB [h, w, 3], in order.
+  """Reads the frames of one tag as uint8 RGB [h, w, 3], in playing order.
 
   Distances are coloured, with the limits of frame 0 for all frames, so that a
   colour means the same distance throughout.
   """
   limits = None
-  for idx in range(manifest.num_frames):
+  order = list(range(manifest.num_frames))
+  if cfg.render_looped_videos:
+    order += order[::-1]
+  for idx in order:
     path = export.frame_path(manifest.folder, tag, idx, digits=manifest.digits)
     if path.suffix == '.png':
       yield images.read_image(path)[..., :3]

@@ -207,3 +207,59 @@ def test_exposures_are_interpolated_between_key_frames(make_scene, tmp_path):
   found = paths.render_path_cameras(cfg, scene).exposure_values
   want = np.exp2(np.linspace(1, 5, 8, endpoint=False))
   np.testing.assert_allclose(found, want, rtol=1e-5)
+
+
+def test_the_options_of_an_ellipse_reach_it(make_scene):
+  plain = paths.RenderConfig(dataset_loader='blender', render_path_frames=12)
+  breathing = dataclasses.replace(plain, rad_mult_min=0.5, rad_mult_max=1.5)
+  found = centres(paths.render_path_cameras(breathing, make_scene(8)))
+  radius = np.linalg.norm(found[:, :2], axis=-1)
+  assert radius.min() == pytest.approx(2.0, rel=0.05)
+  assert radius.max() == pytest.approx(6.0, rel=0.05)
+  upright = dataclasses.replace(plain, lock_up=True)
+  found = paths.render_path_cameras(upright, make_scene(8)).camtoworlds
+  np.testing.assert_allclose(found[:, :, 1], [[0, 0, 1]] * 12, atol=1e-6)
+  turned = dataclasses.replace(upright, render_rotate_xaxis=15.0)
+  tilted = paths.render_path_cameras(turned, make_scene(8)).camtoworlds
+  np.testing.assert_allclose(
+    tilted[:, 2, 2], -np.sin(np.radians(15)), atol=1e-6
+  )
+
+
+def spline(make_scene, tmp_path, **options):
+  names = tmp_path / 'keys.txt'
+  names.write_text(''.join(f'view_{i}.png\n' for i in (1, 2, 3, 4, 9)))
+  cfg = paths.RenderConfig(
+    render_spline_keyframes=str(names),
+    **{f'render_spline_{k}': v for k, v in options.items()},
+  )
+  return paths.render_path_cameras(cfg, make_scene(16))
+
+
+def steps(cameras):
+  return np.linalg.norm(np.diff(centres(cameras), axis=0), axis=-1)
+
+
+def test_the_options_of_a_spline_reach_it(make_scene, tmp_path):
+  make = lambda **options: spline(make_scene, tmp_path, **options)
+  plain = make(n_interp=10, smoothness=0.0)
+  assert len(plain) == 40
+  even = make(n_interp=10, smoothness=0.0, const_speed=True)
+  assert np.ptp(steps(even)) < 0.05 * np.mean(steps(even))
+  # 8 m a unit, 60 frames a second.
+  speed = make(n_interp=10, smoothness=0.0, meters_per_sec=96.0)
+  assert len(speed) == pytest.approx(5 * steps(plain).sum(), rel=0.05)
+  without = make(
+    n_interp=10, outlier_keyframe_quantile=0.5, outlier_keyframe_multiplier=2.0
+  )
+  assert len(without) == 30
+  up = make(n_interp=10, fixed_up=True, lock_up=True).camtoworlds[:, :, 1]
+  np.testing.assert_allclose(up, up[:1].repeat(40, 0), atol=1e-6)
+  ahead = make(n_interp=10, smoothness=0.0, lookahead_i=2).camtoworlds
+  toward = ahead[2:, :, 3] - ahead[:-2, :, 3]
+  toward /= np.linalg.norm(toward, axis=-1, keepdims=True)
+  np.testing.assert_allclose(ahead[:-2, :, 2], -toward, atol=1e-5)
+  buffered = make(n_interp=10, smoothness=0.0, n_buffer=1)
+  np.testing.assert_allclose(
+    buffered.camtoworlds[0], plain.camtoworlds[0], atol=1e-5
+  )

@@ -163,3 +163,18 @@ def test_opacity_is_grey(complete_path):
   frame = next(video.path_frames(complete_path, 'acc', video.VideoConfig()))
   acc = images.read_tiff(complete_path.folder / 'acc_000.tiff')
   np.testing.assert_array_equal(frame[..., 1], images.to_uint8(acc))
+
+
+def test_a_looped_video_plays_forwards_and_backwards(complete_path):
+  cfg = video.VideoConfig(render_looped_videos=True)
+  frames = list(video.path_frames(complete_path, 'color', cfg))
+  plain = list(video.path_frames(complete_path, 'color', video.VideoConfig()))
+  np.testing.assert_array_equal(frames, plain + plain[::-1])
+
+
+@pytest.mark.slow
+def test_a_looped_video_says_so_in_its_name(complete_path, tmp_path):
+  cfg = video.VideoConfig(render_looped_videos=True)
+  found = video.write_path_videos(complete_path, tmp_path / 'toy', cfg)
+  assert [p.name for p in found] == [f'toy_looped_{t}.mp4' for t in video.TAGS]
+  assert len(read_video(found[0], 16, 20)) == 8

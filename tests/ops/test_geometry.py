@@ -67,12 +67,14 @@ def test_spherical_coordinates_go_there_and_back():
   assert np.isfinite(jax.jit(jax.grad(total))(jnp.zeros(3))).all()
 
 
+@pytest.mark.slow
 def test_grid_of_a_panorama_holds_rows_of_elevation():
   elevation, azimuth = geometry.spherical_equirectangular_grid(3, 4)
   np.testing.assert_allclose(elevation[:, 1], [0, np.pi / 2, np.pi], rtol=1e-6)
   np.testing.assert_allclose(azimuth[2], np.arange(4) * np.pi / 2, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_even_points_are_on_the_sphere_and_far_apart():
   points = np.asarray(geometry.sample_points_evenly_on_sphere(500))
   np.testing.assert_allclose(np.linalg.norm(points, axis=-1), 1, rtol=1e-6)
@@ -82,6 +84,7 @@ def test_even_points_are_on_the_sphere_and_far_apart():
   assert nearest.min() > 0.11
 
 
+@pytest.mark.slow
 def test_points_in_a_hull_are_those_of_delaunay():
   gen = np.random.default_rng(3)
   corners = gen.normal(size=(20, 3))

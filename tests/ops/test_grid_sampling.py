@@ -35,6 +35,7 @@ def test_inside_it_is_the_interpolation_of_scipy(half):
   np.testing.assert_allclose(flipped, got, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('edge', grid_sampling.EDGES)
 def test_outside_it_is_that_of_a_padded_volume(edge):
   mode = {'CLAMP': {'mode': 'edge'}}.get(edge, {'constant_values': 42.0})
@@ -50,6 +51,7 @@ def test_outside_it_is_that_of_a_padded_volume(edge):
   np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('half', [False, True])
 def test_the_nearest_cell_is_the_interpolation_at_its_centre(half):
   rounded = np.floor(ANYWHERE) if half else np.round(ANYWHERE)

@@ -26,6 +26,7 @@ def test_roots_are_those_of_scipy():
     np.testing.assert_allclose(i, np.linalg.inv(want), rtol=2e-3, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_a_normalised_inverse_root_has_determinant_one():
   mats = covariances(1, 3)
   fn = jax.jit(lambda x: matrix_roots.inv_sqrtm(x, normalize=True))
@@ -64,6 +65,7 @@ def test_gradient_is_finite_where_eigenvalues_are_equal():
   np.testing.assert_allclose(grads[1], 1 / np.sqrt(0.04), rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_singular_matrices_have_roots_without_nan():
   v = np.float32([1.0, 2.0, 2.0])
   mats = jnp.asarray(np.stack([np.outer(v, v), np.zeros((3, 3))]), jnp.float32)

@@ -55,6 +55,7 @@ def test_rotation_vectors_matrices_and_quaternions_are_those_of_scipy():
   close(long, MATRICES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('axis', range(3))
 def test_half_turns_have_quaternions(axis):
   m = -np.eye(3, dtype=np.float32)
@@ -63,6 +64,7 @@ def test_half_turns_have_quaternions(axis):
   close(q, np.eye(4)[axis])
 
 
+@pytest.mark.slow
 def test_products_and_inverses_compose_rotations():
   a, b = (Rotation.from_rotvec(VECTORS[k]) for k in (slice(0, 4), slice(4, 8)))
   q1, q2 = (jnp.asarray(r.as_quat(), jnp.float32) for r in (a, b))
@@ -86,6 +88,7 @@ def test_products_and_inverses_compose_rotations():
   close(quaternion.conjugate(i + one), one - i)
 
 
+@pytest.mark.slow
 def test_exponential_and_logarithm_of_quaternions_are_inverse():
   gen = np.random.default_rng(0)
   q = jnp.asarray(gen.normal(size=(5, 4)), jnp.float32)
@@ -155,6 +158,7 @@ def test_similarities_are_taken_apart():
   close(transform[..., 3, :], np.broadcast_to([0, 0, 0, 1], (2, 4, 4)))
 
 
+@pytest.mark.slow
 def test_six_numbers_make_a_rotation_whatever_they_are():
   matrices = jnp.asarray(MATRICES, jnp.float32)
   six = rigid_body.ortho6d_from_rotation_matrix(matrices)
