@@ -147,7 +147,9 @@ def load_test_scene(config: schema.Config) -> base.Scene:
   if not config.render_path:
     return base.load_scene(cfg, 'test')
   whole = config.dataset_loader in paths.CAPTURE_LOADERS
-  cfg = dataclasses.replace(cfg, render_path=whole)
+  cfg = dataclasses.replace(
+    cfg, render_path=whole, multiscale_train_factors=None
+  )
   render = views.view(config, paths.RenderConfig)
   if (
     paths.path_kind(render) not in ('file', 'spline')
