@@ -41,6 +41,7 @@ def test_matrices_come_back():
     np.testing.assert_allclose(distortion[name], value, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_point_ahead_is_seen_at_the_principal_point():
   cams, pixtocam = make()
   ahead = np.asarray(cams.position + 2.5 * cams.optical_axis)
@@ -53,6 +54,7 @@ def test_a_point_ahead_is_seen_at_the_principal_point():
   np.testing.assert_allclose(back[..., 0], cams.position, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_panoramas_cannot_be_taken_apart():
   with pytest.raises(errors.DataError, match='no focal length'):
     opencv.from_matrices(
@@ -64,6 +66,7 @@ def test_panoramas_cannot_be_taken_apart():
     )
 
 
+@pytest.mark.slow
 def test_differences_are_those_put_in():
   cams, _ = make(k1=0.1, p1=0.01)
   plain, _ = make()

@@ -40,6 +40,7 @@ def test_parallel_lines_have_a_distance_without_nan(sign):
   np.testing.assert_allclose(point, want, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_ray_leaves_the_sphere_on_the_sphere_and_ahead():
   origin = jnp.float32([[0.1, 0.2, -0.3], [0, 0, 3], [0, 3, 3]])
   direction = jnp.float32([[3, -1, 2], [0, 0, -0.5], [1, 0, 0]])
@@ -52,6 +53,7 @@ def test_a_ray_leaves_the_sphere_on_the_sphere_and_ahead():
   assert np.isnan(exits[2]).all()
 
 
+@pytest.mark.slow
 def test_spherical_coordinates_go_there_and_back():
   points = jnp.asarray(
     np.random.default_rng(2).normal(size=(2, 5, 3)), jnp.float32

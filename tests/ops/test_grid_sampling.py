@@ -25,7 +25,9 @@ def scipy_sample(data, locations):
   return interpolate.RegularGridInterpolator(axes, data)(locations)
 
 
-@pytest.mark.parametrize('half', [False, True])
+@pytest.mark.parametrize(
+  'half', [False, pytest.param(True, marks=pytest.mark.slow)]
+)
 def test_inside_it_is_the_interpolation_of_scipy(half):
   got = sample(
     INSIDE + 0.5 * half, coordinate_order='zyx', half_pixel_center=half
@@ -80,6 +82,7 @@ def test_a_hash_table_is_read_at_the_eight_corners():
   np.testing.assert_array_equal(near, whole)
 
 
+@pytest.mark.slow
 def test_rows_are_those_of_the_hash_grid():
   cells = jnp.asarray(GEN.integers(0, 500, size=(100, 3)), jnp.int32)
   np.testing.assert_array_equal(

@@ -36,7 +36,13 @@ def test_a_normalised_inverse_root_has_determinant_one():
   np.testing.assert_allclose(scaled, got, rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize('fn', [matrix_roots.sqrtm, matrix_roots.inv_sqrtm])
+@pytest.mark.parametrize(
+  'fn',
+  [
+    matrix_roots.sqrtm,
+    pytest.param(matrix_roots.inv_sqrtm, marks=pytest.mark.slow),
+  ],
+)
 def test_directional_derivatives_are_those_of_differences(fn):
   mat = covariances(2) + np.eye(3, dtype=np.float32)
   change = covariances(3)
@@ -76,6 +82,7 @@ def test_singular_matrices_have_roots_without_nan():
   assert np.isfinite(roots).all() and np.isfinite(inverses).all()
 
 
+@pytest.mark.slow
 def test_isotropic_matrices_keep_the_determinant():
   mats = covariances(4, 5)
   iso = np.asarray(jax.jit(matrix_roots.isotropize)(mats))

@@ -116,6 +116,7 @@ def test_exponentials_of_rotations_are_those_of_matrices():
   close(skewed @ BATCH[0, 3], np.cross(BATCH[1, 1], BATCH[0, 3]))
 
 
+@pytest.mark.slow
 def test_exponentials_of_screws_are_those_of_matrices():
   gen = np.random.default_rng(1)
   screws = np.concatenate([VECTORS, gen.normal(size=(8, 3))], -1)
@@ -145,6 +146,7 @@ def test_gradients_at_and_near_no_rotation_are_right(fn):
     close(got, want, 1e-3)  # differences in float32
 
 
+@pytest.mark.slow
 def test_similarities_are_taken_apart():
   s = jnp.float32([[0.5, 2.0, 1.0, 7.0], [1e-3, 3.0, 1.0, 1.0]])
   transform = jax.jit(rigid_body.rts_to_sim3)(
@@ -168,6 +170,7 @@ def test_six_numbers_make_a_rotation_whatever_they_are():
   close(rough, np.eye(3))
 
 
+@pytest.mark.slow
 def test_distance_of_rotations_is_the_angle_between_them():
   a = Rotation.from_rotvec(VECTORS)
   for degrees in (0.0, 0.01, 30.0, 179.9):

@@ -1,10 +1,12 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from multinerf.ops import vignette
 
 
+@pytest.mark.slow
 def test_vignette_is_the_exponential_of_an_even_polynomial():
   gen = np.random.default_rng(0)
   coords = gen.normal(size=(2, 4, 2)).astype(np.float32)
