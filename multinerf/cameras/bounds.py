@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Num
 
-from multinerf.cameras import lens
+from multinerf.cameras import camera, lens
 
 AnyArray = lens.AnyArray
 
@@ -107,6 +107,21 @@ def ray_sphere_intersection(
   zero = xnp.zeros_like(a)
   enter = xnp.where(hit, (-b - root) / a, zero)
   return enter, xnp.where(hit, (-b + root) / a, zero), hit
+
+
+def crop(rays: Any, cameras: camera.Cameras, xnp: ModuleType = np) -> Any:
+  """Rays within the heights and the box of their cameras, if these have any.
+
+  See `crop_to_heights` and `crop_to_box`.
+  """
+  if cameras.z_range is not None:
+    origins, directions = crop_to_heights(
+      rays.origins, rays.directions, xnp.asarray(cameras.z_range), xnp
+    )
+    rays = rays.replace(origins=origins, directions=directions)
+  if cameras.scene_bbox is not None:
+    rays = crop_to_box(rays, xnp.asarray(cameras.scene_bbox), xnp)
+  return rays
 
 
 def crop_to_box(

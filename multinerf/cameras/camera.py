@@ -40,6 +40,10 @@ class Cameras:
     lossmult: [n] float32 weight of each camera's rays in the loss, or None.
     exposure_idx: [n] int32 index of each camera's exposure setting, or None.
     exposure_values: [n] float32 relative exposures > 0, or None.
+    scene_bbox: [2, 3] float32 corners of a box outside of which there is
+      nothing to see, or None; crops near and far, see `bounds.crop_to_box`.
+    z_range: [2] float32 heights between which the scene lies, or None; rays
+      begin and end there, see `bounds.crop_to_heights`.
     camtype: Projection type (static under jit).
   """
 
@@ -54,6 +58,8 @@ class Cameras:
   lossmult: Any = None
   exposure_idx: Any = None
   exposure_values: Any = None
+  scene_bbox: Any = None
+  z_range: Any = None
   camtype: ProjectionType = flax.struct.field(
     pytree_node=False, default=ProjectionType.PERSPECTIVE
   )
@@ -103,6 +109,8 @@ def make_cameras(
   lossmult: Any = None,
   exposure_idx: Any = None,
   exposure_values: Any = None,
+  scene_bbox: Any = None,
+  z_range: Any = None,
   camtype: ProjectionType = ProjectionType.PERSPECTIVE,
 ) -> Cameras:
   """Checks, broadcasts and casts the parts of `Cameras`.
@@ -116,6 +124,7 @@ def make_cameras(
       of None count as absent, an empty mapping as None.
     pixtocam_ndc: [3, 3] or None.
     lossmult, exposure_idx, exposure_values: One number for all, [n] or None.
+    scene_bbox, z_range: See `Cameras`.
     camtype: Projection type of all cameras.
 
   Returns:
@@ -147,6 +156,10 @@ def make_cameras(
     lossmult=_per_camera('lossmult', lossmult, n),
     exposure_idx=_per_camera('exposure_idx', exposure_idx, n, np.int32),
     exposure_values=_per_camera('exposure_values', exposure_values, n),
+    scene_bbox=None
+    if scene_bbox is None
+    else _fit('scene_bbox', scene_bbox, (2, 3)),
+    z_range=None if z_range is None else _fit('z_range', z_range, (2,)),
     camtype=camtype,
   )
   if min(cameras.widths.min(), cameras.heights.min()) <= 0:

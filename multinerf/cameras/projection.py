@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Num
 
-from multinerf.cameras import camera, lens
+from multinerf.cameras import bounds, camera, lens
 from multinerf.types import Pixels, Rays
 
 AnyArray = lens.AnyArray
@@ -242,7 +242,7 @@ def cast_ray_batch(cameras: camera.Cameras, pixels: Pixels) -> Rays:
 
   Returns:
     float32 rays. near, far, lossmult and the exposures are the pixels' if
-    given, else the cameras'.
+    given, else the cameras'; then they are cropped to the cameras' bounds.
   """
   cam_idx = jnp.asarray(pixels.cam_idx)[..., 0]
   single = len(cameras) == 1
@@ -274,7 +274,7 @@ def cast_ray_batch(cameras: camera.Cameras, pixels: Pixels) -> Rays:
     camtype=cameras.camtype,
     xnp=jnp,
   )
-  return Rays(
+  rays = Rays(
     **_fields(geometry),
     near=own(pixels.near, cameras.near),
     far=own(pixels.far, cameras.far),
@@ -283,6 +283,7 @@ def cast_ray_batch(cameras: camera.Cameras, pixels: Pixels) -> Rays:
     exposure_idx=own(pixels.exposure_idx, cameras.exposure_idx),
     exposure_values=own(pixels.exposure_values, cameras.exposure_values),
   )
+  return bounds.crop(rays, cameras, jnp)
 
 
 def image_pixels(cameras: camera.Cameras, i: int) -> Pixels:

@@ -42,6 +42,20 @@ class DataOptions:
   far: float = option(
     6.0, 'Far bound, in the unit of near; 1 with forward_facing.', gt=0
   )
+  scene_bbox: (
+    float | tuple[tuple[float, float, float], tuple[float, float, float]] | None
+  ) = option(
+    None,
+    'Opposite corners of a box, or half the side of a cube around the origin, '
+    'that near and far are cropped to; rays that miss it do not count. '
+    "camp_zipnerf's.",
+  )
+  z_min: float | None = option(
+    None,
+    'Rays begin and end at the heights z_min and z_max, t = 0 and 1; for '
+    "scenes far below the cameras. camp_zipnerf's.",
+  )
+  z_max: float | None = option(None, "See z_min. camp_zipnerf's.")
   colmap_dir: str | None = option(
     None,
     'Folder below data_dir with cameras, images and points3D of COLMAP; '

@@ -160,6 +160,11 @@ class DataConfig:
   factor: int = 0
   near: float = 2.0
   far: float = 6.0
+  scene_bbox: (
+    float | tuple[tuple[float, float, float], tuple[float, float, float]] | None
+  ) = None
+  z_min: float | None = None
+  z_max: float | None = None
   colmap_dir: str | None = None
   normalize_poses: str = 'pca'
   mask_dir: str | None = 'masks'
@@ -231,9 +236,33 @@ def load_scene(cfg: DataConfig, split: str) -> Scene:
       'poses (docs/raw.md).'
     )
   validate_scene(scene, source=cfg.data_dir or cfg.dataset_loader)
+  scene = _within_bounds(scene, cfg)
   if cfg.multiscale_train_factors and scene.images is not None:
     return _with_copies(scene, cfg.multiscale_train_factors)
   return scene
+
+
+def _within_bounds(scene: Scene, cfg: DataConfig) -> Scene:
+  """Gives the cameras the box and the heights that the config names.
+
+  Raises:
+    ConfigError: One height without the other, or in the wrong order.
+  """
+  box, heights = cfg.scene_bbox, (cfg.z_min, cfg.z_max)
+  if box is not None:
+    corners = [[-box] * 3, [box] * 3] if isinstance(box, int | float) else box
+    box = np.asarray(corners, np.float32)
+  if heights == (None, None):
+    heights = None
+  elif None in heights or heights[0] >= heights[1]:
+    raise errors.ConfigError(
+      'Config.z_min and Config.z_max must both be set, z_min < z_max, or '
+      f'neither; got {cfg.z_min} and {cfg.z_max}.'
+    )
+  else:
+    heights = np.asarray(heights, np.float32)
+  cameras = scene.cameras.replace(scene_bbox=box, z_range=heights)
+  return dataclasses.replace(scene, cameras=cameras)
 
 
 def _with_copies(scene: Scene, factors: tuple[int, ...]) -> Scene:

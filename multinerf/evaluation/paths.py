@@ -146,6 +146,8 @@ def render_path_cameras(
     if source.exposure_idx is None
     else source.exposure_idx[0],
     exposure_values=_exposures(cfg, scene, kind),
+    scene_bbox=source.scene_bbox,
+    z_range=source.z_range,
     camtype=camtype,
   )
 

@@ -450,3 +450,26 @@ def test_an_exposure_that_is_not_positive_is_refused():
       far=2.0,
       exposure_values=0.0,
     )
+
+
+@pytest.mark.slow
+def test_rays_are_cropped_to_the_bounds_of_their_cameras():
+  pose = np.eye(3, 4)
+  pose[:, 3] = [0, 0, 5.0]
+  cameras = camera.make_cameras(
+    projection.get_pixtocam(4.0, 8, 8), pose[None], widths=8, heights=8,
+    near=0.5, far=20.0, scene_bbox=[[-1, -1, -1], [1, 1, 2]],
+  )  # fmt: skip
+  pixels = projection.image_pixels(cameras, 0)
+  rays = projection.cast_ray_batch(cameras, pixels)
+  hit = np.asarray(rays.lossmult)[..., 0] > 0
+  assert hit[3:5, 3:5].all() and not hit[0, 0]
+  np.testing.assert_allclose(rays.near[hit], 3.0, rtol=1e-5)  # z = 2
+  flat = cameras.replace(
+    scene_bbox=None, z_range=np.array([-1.0, 2.0], np.float32)
+  )
+  rays = projection.cast_ray_batch(flat, pixels)
+  np.testing.assert_allclose(rays.origins[..., 2], 2.0, atol=1e-5)
+  ends = rays.origins + rays.directions
+  np.testing.assert_allclose(ends[..., 2], -1.0, atol=1e-5)
+  assert flat.take(0).z_range is flat.z_range

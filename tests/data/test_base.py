@@ -166,3 +166,27 @@ def test_scene_folder_must_be_a_folder(tmp_path):
 def test_scene_folder_expands_the_home_folder(tmp_path, monkeypatch):
   monkeypatch.setenv('HOME', str(tmp_path))
   assert base.scene_folder(base.DataConfig(data_dir='~')) == tmp_path
+
+
+def test_bounds_of_the_config_are_those_of_the_cameras():
+  make = lambda **options: (
+    base.load_scene(
+      base.DataConfig(
+        dataset_loader='synthetic',
+        synthetic_resolution=4,
+        synthetic_num_train=1,
+        **options,
+      ),
+      'train',
+    ).cameras
+  )
+  plain = make()
+  assert plain.scene_bbox is None and plain.z_range is None
+  cube = make(scene_bbox=1.5)
+  np.testing.assert_array_equal(cube.scene_bbox, [[-1.5] * 3, [1.5] * 3])
+  box = ((0.0, 0.0, 0.0), (1.0, 2.0, 3.0))
+  np.testing.assert_array_equal(make(scene_bbox=box).scene_bbox, box)
+  np.testing.assert_array_equal(make(z_min=-1.0, z_max=2.0).z_range, [-1, 2])
+  for options in ({'z_min': 1.0}, {'z_min': 1.0, 'z_max': 0.0}):
+    with pytest.raises(errors.ConfigError, match='z_min and Config.z_max'):
+      make(**options)
