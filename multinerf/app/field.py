@@ -1,6 +1,6 @@
 """A trained field, loaded from a run's folder to be looked at."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -11,7 +11,7 @@ from multinerf.app import renderer
 from multinerf.cameras import camera, projection
 from multinerf.config import schema
 from multinerf.data import base
-from multinerf.evaluation import results
+from multinerf.evaluation import render_image, results
 from multinerf.training import checkpoints
 
 
@@ -53,6 +53,19 @@ class TrainedField:
     """Renders the image of one camera, numpy [H, W, ...]."""
     return self._renderer.view(
       self._params, cameras, index, train_frac=self._train_frac
+    )
+
+  def views(
+    self, cameras: camera.Cameras, *, fields: Sequence[str] | None = None
+  ) -> render_image.Views:
+    """Renders images of cameras ahead of being asked.
+
+    Args:
+      cameras: Any, in the scene's frame.
+      fields: What is wanted of `types.Rendering`; None: all.
+    """
+    return self._renderer.views(
+      self._params, cameras, train_frac=self._train_frac, fields=fields
     )
 
   def evaluate(

@@ -46,20 +46,32 @@ def run(setup: gin_setup.Setup) -> frames.FramesReport:
   name = f'{kind}_step_{trained.step}'
   root = pathlib.Path(config.render_dir or pathlib.Path(folder) / 'render')
   shown.line(f'Rendering {len(scene)} frames to {root / name}')
-  with writing.into(root / name, 'render_dir'):
+  cameras = scene.cameras
+  sizes = set(
+    zip(cameras.widths.tolist(), cameras.heights.tolist(), strict=True)
+  )
+  fields = ('rgb',) if config.render_rgb_only else None
+  with (
+    trained.views(scene.cameras, fields=fields) as views_ahead,
+    writing.into(root / name, 'render_dir'),
+  ):
     export.write_poses(
       root / name, scene.cameras.camtoworlds, scene.world_transform
     )
     done = frames.render_frames(
       scene.cameras,
-      lambda i: trained.render(scene.cameras, i),
+      views_ahead,
       root / name,
       views.view(config, paths.RenderConfig),
       run_id=f'{pathlib.Path(folder).resolve()} {trained.manifest}',
-      video_prefix=root / f'{_video_name(folder)}_{name}',
+      video_prefix=(
+        root / f'{_video_name(folder)}_{name}' if len(sizes) == 1 else None
+      ),
       log=shown.line,
       postprocess=raw_display.postprocessor(scene),
     )
+  if len(sizes) > 1:
+    shown.line('No video: the frames are of several sizes.')
   for video in done.videos:
     shown.line(f'Video: {video}')
   return done

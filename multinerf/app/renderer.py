@@ -1,12 +1,13 @@
 """Renders views of a trained field, from parameters alone."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from multinerf import parallel, types
+from multinerf import models, parallel, types
 from multinerf.app import writing
 from multinerf.cameras import camera, projection
 from multinerf.config import schema, views
@@ -19,6 +20,9 @@ from multinerf.evaluation import (
 )
 from multinerf.training import step as step_lib
 
+_MEASURED_GEOMETRY = ('acc', 'normals', 'normals_pred')
+_MEASURED_DISTANCES = ('distance_mean', 'distance_median')
+
 
 class Renderer:
   """Renders with one model; the parameters can be exchanged.
@@ -29,16 +33,21 @@ class Renderer:
   """
 
   def __init__(self, model: Any, config: schema.Config):
+    if config.render_compute_dtype:
+      model = models.with_compute_dtype(model, config.render_compute_dtype)
     self._model = model
     self._config = config
-    self._render = parallel.pmap_step(
-      step_lib.make_render_step(model), donate_state=False
-    )
+    self._programs: dict[Any, Callable[..., types.Rendering]] = {}
     self._levels = jax.jit(
       lambda params, rays, frac: model.apply(
         params, None, rays, train_frac=frac, compute_extras=True, zero_glo=True
       )
     )
+
+  @property
+  def num_programs(self) -> int:
+    """How many programs were made, by size of chunk and fields."""
+    return len(self._programs)
 
   def view(
     self,
@@ -47,6 +56,7 @@ class Renderer:
     index: int = 0,
     *,
     train_frac: float = 1.0,
+    fields: Sequence[str] | None = None,
   ) -> types.Rendering:
     """Renders one camera's image.
 
@@ -55,23 +65,51 @@ class Renderer:
       cameras: One or more cameras, with their image sizes.
       index: Which of them.
       train_frac: Progress of training that annealing was at.
+      fields: What is wanted of `types.Rendering`, the others are None and
+        cost nothing; None: all.
 
     Returns:
       numpy arrays [H, W, ...].
     """
-    one = cameras.take(index)
-    replicated = parallel.replicate(one)
+    (view,) = self.stream(
+      params, cameras, [index], train_frac=train_frac, fields=fields
+    )
+    return view.rendering
+
+  def stream(
+    self,
+    params: Any,
+    cameras: camera.Cameras,
+    indices: Sequence[int],
+    *,
+    train_frac: float = 1.0,
+    fields: Sequence[str] | None = None,
+  ) -> Iterator[render_image.View]:
+    """Renders several images without a pause between them.
+
+    Args:
+      params, cameras, train_frac, fields: As for `view`.
+      indices: Which cameras, in this order.
+
+    Yields:
+      The images, as numpy arrays [H, W, ...], and how long they took.
+    """
     frac = parallel.replicate(np.float32(train_frac))
+    yield from render_image.render_jobs(
+      self._job(params, cameras.take(i), frac, fields) for i in indices
+    )
 
-    def render_chunk(pixels: types.Pixels) -> types.Rendering:
-      sharded = parallel.shard(pixels)
-      return parallel.merge(self._render(params, sharded, replicated, frac))
+  def views(
+    self, params: Any, cameras: camera.Cameras, **kwargs: Any
+  ) -> render_image.Views:
+    """Renders images on request, ahead of it once it is told the order.
 
-    return render_image.render_image(
-      render_chunk,
-      projection.image_pixels(one, 0),
-      chunk_size=self._config.render_chunk_size,
-      num_devices=parallel.local_device_count(),
+    Args:
+      params, cameras: As for `view`.
+      **kwargs: Passed to `stream`.
+    """
+    return render_image.Views(
+      lambda indices: self.stream(params, cameras, indices, **kwargs)
     )
 
   def rays(
@@ -108,6 +146,8 @@ class Renderer:
   ) -> results.Results:
     """Renders and measures the views of a scene.
 
+    Views are rendered while earlier ones are measured and written.
+
     Args:
       params: Parameters, replicated over the local devices.
       scene: The views.
@@ -119,15 +159,91 @@ class Renderer:
     Raises:
       CheckpointError: A file cannot be written.
     """
-    with writing.into(out_dir or '', 'checkpoint_dir'):
+    config = self._config
+    saved = out_dir is not None and config.eval_save_output
+    shown = kwargs.get('writer') is not None or (
+      saved and not config.render_rgb_only
+    )
+    ahead = self.views(
+      params,
+      scene.cameras,
+      train_frac=train_frac,
+      fields=None if shown else _measured_fields(scene),
+    )
+    with ahead, writing.into(out_dir or '', 'checkpoint_dir'):
       return evaluator.evaluate(
         scene,
-        lambda i: self.view(params, scene.cameras, i, train_frac=train_frac),
+        ahead,
         step,
         out_dir,
-        views.view(self._config, evaluator.EvalConfig),
+        views.view(config, evaluator.EvalConfig),
         render_rays=lambda pixels: self.rays(
           params, scene.cameras, pixels, train_frac=train_frac
         ),
         **({'postprocess': raw_display.postprocessor(scene)} | kwargs),
       )
+
+  def _job(self, params, one: camera.Cameras, frac, fields):
+    """How to render the only camera of a table."""
+    width, height = int(one.widths[0]), int(one.heights[0])
+    num_devices = parallel.local_device_count()
+    size = render_image.choose_chunk(
+      width * height,
+      self._config.render_chunk_size,
+      num_devices,
+      known={size for size, _ in self._programs},
+    )
+    fields = None if fields is None else tuple(fields)
+    if (size, fields) not in self._programs:
+      self._programs[size, fields] = parallel.pmap_step(
+        _span_step(self._model, size // num_devices, fields),
+        donate_state=False,
+      )
+    program = self._programs[size, fields]
+    replicated = parallel.replicate(one)
+    offsets = np.arange(num_devices, dtype=np.int32) * (size // num_devices)
+
+    def start(k: int) -> types.Rendering:
+      first = np.int32(k * size) + offsets
+      return program(params, first, replicated, frac)
+
+    return render_image.Job((height, width), size, start, sharded=True)
+
+
+def _measured_fields(scene: base.Scene) -> tuple[str, ...]:
+  """The fields of a rendering that metrics of a scene need."""
+  fields = ['rgb']
+  if scene.disps is not None:
+    fields += _MEASURED_DISTANCES
+  if scene.normals is not None:
+    fields += _MEASURED_GEOMETRY
+  return tuple(fields)
+
+
+def _span_step(
+  model: Any, size: int, fields: tuple[str, ...] | None
+) -> Callable[..., types.Rendering]:
+  """Renders `size` pixels of one camera, from a number of a pixel on.
+
+  The pixels are numbered on the device: one number comes from the host, no
+  coordinates. Beyond the image's last pixel it is repeated. What is not among
+  `fields` is not returned, and so the compiler leaves its computation out.
+  """
+  render = step_lib.make_render_step(model)
+
+  def step(params, first, cameras, frac):
+    width, height = cameras.widths[0], cameras.heights[0]
+    index = jnp.minimum(first + jnp.arange(size), width * height - 1)
+    pixels = types.Pixels(
+      pix_x_int=index % width,
+      pix_y_int=index // width,
+      cam_idx=jnp.zeros((size, 1), jnp.int32),
+    )
+    rendering = render(params, pixels, cameras, frac)
+    if fields is None:
+      return rendering
+    return types.Rendering(
+      **{'rgb': None} | {name: getattr(rendering, name) for name in fields}
+    )
+
+  return step

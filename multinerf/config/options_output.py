@@ -74,6 +74,15 @@ class RenderOptions:
   render_chunk_size: int = option(
     16384, 'Rays per forward pass over all devices.', ge=1
   )
+  render_compute_dtype: Literal['', 'float32', 'bfloat16'] = option(
+    '',
+    'Arithmetic of the dense layers when rendering; empty: as in training. '
+    'New here.',
+  )
+  render_rgb_only: bool = option(
+    False,
+    'Render colours alone, without distances, opacity and normals. New here.',
+  )
   render_path: bool = option(
     False, 'Render along a camera path instead of at the test cameras.'
   )

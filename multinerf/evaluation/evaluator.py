@@ -102,7 +102,8 @@ def evaluate(
 
   Args:
     scene: The split to evaluate; `images` None for a render path.
-    render_view: Renders view i.
+    render_view: Renders view i; if it is a `render_image.Views`, ahead of
+      being asked.
     step: Of the checkpoint, for the names of files and summaries.
     out_dir: The run's folder: images and metric files go to `test_preds` (or
       `path_renders`) in it, the record to `results.json`. None: no files.
@@ -135,12 +136,14 @@ def evaluate(
     postprocess=postprocess,
   )
   num = min(len(scene), cfg.eval_dataset_limit)
+  views = render_image.as_views(render_view)
+  views.expect(range(num))
   showcase = showcase_indices(num, step, cfg)
   found = []
   for i in range(num):
     log(f'Evaluating image {i + 1}/{num}')
     slot = showcase.index(i) if i in showcase else None
-    found.append(run.view(i, render_view, slot))
+    found.append(run.view(views.timed(i), i, slot))
   reason = None if measure.lpips else lpips.NO_WEIGHTS
   out = results.Results(
     step=step,
@@ -177,12 +180,10 @@ class _Run:
   postprocess: raw_display.Postprocess | None
 
   def view(
-    self, i: int, render_view: RenderView, slot: int | None
+    self, view: render_image.View, i: int, slot: int | None
   ) -> results.ImageResult:
-    """Renders, measures and saves view i; `slot` is its showcase number."""
-    start = time.monotonic()
-    rendering = render_view(i)
-    seconds = time.monotonic() - start
+    """Measures and saves view i; `slot` is its showcase number."""
+    rendering, seconds = view.rendering, view.seconds
     self.log(f'Rendered in {seconds:0.3f}s')
     name = self.scene.image_names[i]
     nonfinite = export.count_nonfinite(rendering)

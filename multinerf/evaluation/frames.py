@@ -8,7 +8,13 @@ from collections.abc import Callable
 
 from multinerf import parallel, types
 from multinerf.cameras import camera
-from multinerf.evaluation import export, paths, raw_display, video
+from multinerf.evaluation import (
+  export,
+  paths,
+  raw_display,
+  render_image,
+  video,
+)
 
 _WRITERS = 4
 
@@ -52,7 +58,8 @@ def render_frames(
 
   Args:
     cameras: One per frame.
-    render_view: Renders frame i of all frames, numpy [H, W, ...].
+    render_view: Renders frame i of all frames, numpy [H, W, ...]; if it is a
+      `render_image.Views`, ahead of being asked.
     folder: Where the frames go.
     cfg: Job number, number of jobs, look of the videos.
     run_id: Tells this network from another one, e.g. the checkpoint's path
@@ -115,10 +122,12 @@ def _render(
     idx, future = writing.popleft()
     manifest.record(idx, future.result())  # re-raises what a thread met
 
+  views = render_image.as_views(render_view)
+  views.expect(todo)
   with concurrent.futures.ThreadPoolExecutor(_WRITERS) as pool:
     for n, idx in enumerate(todo):
       log(f'Rendering frame {idx} ({n + 1}/{len(todo)})')
-      rendering = render_view(idx)
+      rendering = views(idx)
       nonfinite.update(export.count_nonfinite(rendering))
       linear = None
       if postprocess is not None:

@@ -42,6 +42,8 @@ class RenderConfig:
   forward_facing: bool = False
   render_dir: str | None = None
   render_chunk_size: int = 16384
+  render_compute_dtype: str = ''
+  render_rgb_only: bool = False
   render_path: bool = False
   render_path_frames: int = 120
   render_path_file: str | None = None

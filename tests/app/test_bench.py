@@ -34,6 +34,7 @@ def tiny(tmp_path_factory):
     seconds=0.1,
     step_seconds=0.01,
     batch_size=60,
+    matmul_size=64,
     bindings=run_util.BINDINGS,
     scene_bindings=(
       "Config.dataset_loader = 'blender'",
@@ -159,10 +160,11 @@ def test_scaling_doubles_up_to_all_devices(num, want):
 
 
 def test_reference_work_holds_for_its_presets_and_others_are_counted():
-  model = gin_setup.load(['debug.gin']).build_model()
+  setup = gin_setup.load(['blender_256.gin'], run_util.BINDINGS)
+  model = setup.build_model()
   known = work.of_preset('configs/blender_256.gin', model)
   assert (known.training, known.rendering) == (281.4, 95.8)
-  other = work.of_preset('debug.gin', model)
+  other = work.of_preset('other.gin', model)
   assert other.training > other.rendering > 0
   assert other.training_source != known.training_source
 

@@ -110,6 +110,8 @@ UPSTREAM = dict(
   autoexpose_renders=False,
 )
 ADDED = dict(
+  render_compute_dtype='',
+  render_rgb_only=False,
   colmap_dir=None,
   normalize_poses='pca',
   mask_dir='masks',
@@ -135,6 +137,8 @@ ADDED = dict(
   collapse_check_step=200,
   collapse_max_restarts=5,
   prefetch_batches=3,
+  pixels_on_device='auto',
+  steps_per_dispatch=1,
   compilation_cache_dir='~/.cache/multinerf/xla',
   lpips_weights=None,
   synthetic_resolution=128,

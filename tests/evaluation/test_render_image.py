@@ -1,5 +1,7 @@
 """Whole images are stitched exactly, whatever the chunk size."""
 
+import threading
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -71,37 +73,150 @@ def test_the_padding_repeats_the_last_pixel():
     seen.append(pixels)
     return rendering_of(pixels)
 
-  render_image.render_image(render, image_of_pixels(), chunk_size=20)
+  render_image.render_image(
+    render, image_of_pixels(), chunk_size=20, num_devices=5
+  )
+  assert [len(pixels.pix_x_int) for pixels in seen] == [20, 20]
   np.testing.assert_array_equal(seen[1].pix_x_int[15:], 6)
   np.testing.assert_array_equal(seen[1].pix_y_int[15:], 4)
   assert seen[1].lossmult is None
 
 
-class Fetchable:
-  """An array that notes when it is asked for, as a device array might."""
+class Awaited:
+  """An array that is there once a later chunk is started."""
 
-  def __init__(self, values, events, name):
-    self.values, self.events, self.name = values, events, name
+  def __init__(self, values, later: threading.Event):
+    self.values, self.later = values, later
 
   def __array__(self, dtype=None, copy=None):
-    self.events.append(f'fetch {self.name}')
+    # Were the later chunk not started ahead, it never would be.
+    assert self.later.wait(timeout=60)
     return np.asarray(self.values, dtype)
 
 
-def test_the_next_chunk_is_dispatched_before_the_previous_is_fetched():
-  events = []
+def test_chunks_are_started_ahead_of_the_one_that_is_fetched():
+  started = [threading.Event() for _ in range(3)]
+  numbers = iter(range(3))
 
   def render(pixels):
-    k = sum(e.startswith('dispatch') for e in events)
-    events.append(f'dispatch {k}')
-    return jax.tree.map(
-      lambda x: Fetchable(x, events, k), rendering_of(pixels)
-    ).replace(acc=None)
+    k = next(numbers)
+    started[k].set()
+    later = started[min(k + 2, 2)]
+    rgb = rendering_of(pixels).rgb
+    return types.Rendering(rgb=Awaited(rgb, later))
 
-  render_image.render_image(render, image_of_pixels(), chunk_size=12)
-  assert events == [
-    'dispatch 0', 'dispatch 1', 'fetch 0', 'dispatch 2', 'fetch 1', 'fetch 2',
-  ]  # fmt: skip
+  found = render_image.render_image(render, image_of_pixels(), chunk_size=12)
+  np.testing.assert_array_equal(found.rgb, rendering_of(image_of_pixels()).rgb)
+
+
+def test_the_next_image_is_started_before_an_image_is_fetched():
+  started = [threading.Event() for _ in range(3)]
+
+  def job(i):
+    def start(k):
+      started[i].set()
+      values = np.full((4, 3), i)
+      return types.Rendering(rgb=Awaited(values, started[min(i + 2, 2)]))
+
+    return render_image.Job((2, 2), 4, start)
+
+  views = render_image.render_jobs(map(job, range(3)))
+  for i, view in enumerate(views):
+    np.testing.assert_array_equal(view.rendering.rgb, np.full((2, 2, 3), i))
+  assert i == 2
+
+
+def test_seconds_of_a_stream_do_not_count_twice(monkeypatch):
+  now = [0.0]
+  monkeypatch.setattr(render_image.time, 'perf_counter', lambda: now[0])
+
+  class Slow:
+    def __array__(self, dtype=None, copy=None):
+      now[0] += 2.0
+      return np.zeros((4, 3))
+
+  job = render_image.Job((8,), 4, lambda k: types.Rendering(rgb=Slow()))
+  views = list(render_image.render_jobs([job] * 4))
+  # Two chunks of 2 s each, although up to three are waited for at a time.
+  assert sum(view.seconds for view in views) == 16.0
+
+
+def test_views_are_rendered_ahead_in_the_order_they_are_expected_in():
+  streams, ready = [], threading.Event()
+
+  def stream(indices):
+    streams.append(list(indices))
+    for i in indices:
+      if len(indices) > 1 and i == indices[1]:
+        ready.set()
+      yield render_image.View(types.Rendering(rgb=np.full((1, 1, 3), i)), 0.5)
+
+  with render_image.Views(stream) as views:
+    views.expect([4, 2, 7])
+    assert views(4).rgb[0, 0, 0] == 4
+    assert ready.wait(timeout=60)  # 2 was rendered, although not asked for
+    assert views(9).rgb[0, 0, 0] == 9  # out of turn
+    assert [views(i).rgb[0, 0, 0] for i in (2, 7, 4)] == [2, 7, 4]
+  assert streams == [[4, 2, 7], [9], [4]]
+
+
+def test_an_error_while_rendering_ahead_is_raised_where_it_is_asked_for():
+  def stream(indices):
+    for i in indices:
+      if i == 1:
+        raise FloatingPointError('bad view')
+      yield render_image.View(types.Rendering(rgb=np.zeros((1, 1, 3))), 0.0)
+
+  with render_image.Views(stream) as views:
+    views.expect([0, 1])
+    views(0)
+    with pytest.raises(FloatingPointError, match='bad view'):
+      views(1)
+
+
+def test_a_plain_function_is_called_only_when_asked():
+  asked = []
+
+  def render(i):
+    asked.append(i)
+    return types.Rendering(rgb=np.zeros((1, 1, 3)))
+
+  views = render_image.as_views(render)
+  views.expect(range(3))
+  assert not asked
+  assert views.timed(2).seconds >= 0
+  assert asked == [2]
+  assert render_image.as_views(views) is views
+
+
+def test_sharded_chunks_are_merged_on_the_host():
+  job = render_image.Job(
+    (7,),
+    8,
+    lambda k: types.Rendering(rgb=np.arange(24).reshape(2, 4, 3)),
+    sharded=True,
+  )
+  (view,) = render_image.render_jobs([job])
+  np.testing.assert_array_equal(view.rendering.rgb, np.arange(21).reshape(7, 3))
+
+
+@pytest.mark.parametrize('num_devices', [1, 2, 8])
+@pytest.mark.parametrize('limit', [100, 8192, 16384, 10**6])
+@pytest.mark.parametrize('num_pixels', [1, 5000, 40000, 640000])
+def test_chunks_are_full(num_pixels, limit, num_devices):
+  size = render_image.choose_chunk(num_pixels, limit, num_devices)
+  num_chunks = -(-num_pixels // size)
+  assert size % num_devices == 0
+  assert size < limit + num_devices
+  # Less than one pixel for each device and chunk.
+  assert num_chunks * size - num_pixels < num_chunks * num_devices
+
+
+def test_a_known_size_is_used_again_where_it_wastes_little():
+  first = render_image.choose_chunk(1000 * 1000, 16384)
+  again = render_image.choose_chunk(1000 * 998, 16384, known={first, 99999})
+  assert again == first
+  assert render_image.choose_chunk(5000, 16384, known={first}) == 5000
 
 
 def test_a_wrong_number_of_rays_is_an_error():

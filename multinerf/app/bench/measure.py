@@ -39,7 +39,8 @@ SCENE_BINDINGS = (
   'Config.max_steps = 1000000',
 )
 # What the first guess assumes of the peak; only the size of steps follows.
-_GUESSED_UTILISATION = 0.5
+_GUESSED_UTILISATION = 0.6
+_MIN_RAYS = 32
 _MIN_ROUNDS = 3
 _HOST_BATCHES = 20
 _MAX_SIDE = 800
@@ -58,6 +59,8 @@ class Options:
       chosen.
     speed_only: Leave out everything but the rate of training.
     scene_bindings: Where the training views are from.
+    matmul_size: Side of the matrices that the peak is measured with; 0: see
+      `peaks.MatmulPeak`.
   """
 
   preset: str
@@ -67,6 +70,7 @@ class Options:
   batch_size: int = 0
   speed_only: bool = False
   scene_bindings: tuple[str, ...] = SCENE_BINDINGS
+  matmul_size: int = 0
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -120,7 +124,7 @@ def preset(options: Options, folder: pathlib.Path) -> dict[str, Any]:
   bindings = (*options.scene_bindings, *options.bindings)
   setup = gin_setup.load([options.preset], bindings)
   costs = work.of_preset(options.preset, setup.build_model())
-  peak = Peaks()
+  peak = Peaks(options.matmul_size)
   peak.sample()
   config = dataclasses.replace(
     setup.config,
@@ -170,9 +174,11 @@ def preset(options: Options, folder: pathlib.Path) -> dict[str, Any]:
 class Peaks:
   """Matrix peaks measured in turns with whatever else is measured."""
 
-  def __init__(self):
-    self._float32 = peaks.MatmulPeak()
-    self._bfloat16 = None if peaks.on_cpu() else peaks.MatmulPeak('bfloat16')
+  def __init__(self, size: int = 0):
+    self._float32 = peaks.MatmulPeak('float32', size)
+    self._bfloat16 = None
+    if not peaks.on_cpu():
+      self._bfloat16 = peaks.MatmulPeak('bfloat16', size)
 
   def sample(self) -> tuple[peaks.Seconds, float | None]:
     """float32 GFLOP/s of both clocks, and bfloat16 on accelerators."""
@@ -183,6 +189,11 @@ class Peaks:
   def best(self) -> float:
     """Best float32 GFLOP/s so far."""
     return self._float32.best
+
+  @property
+  def best_busy(self) -> float:
+    """The same of one core, by processor time; only on a CPU."""
+    return max(rate.busy for rate in self._float32.samples)
 
 
 def _rates(
@@ -259,14 +270,17 @@ def _train(trainer: trainer_lib.Trainer) -> int:
 
 def _batch_size(options, config, costs: work.Work, peak: Peaks) -> int:
   """What the options say, else what takes `step_seconds` on the CPU."""
-  unit = parallel.local_device_count() * config.patch_size**2
+  count = parallel.local_device_count()
   wanted = options.batch_size
   if not wanted:
     wanted = config.batch_size
     if peaks.on_cpu():
-      rate = 1e3 * peak.best * _GUESSED_UTILISATION / costs.training
-      rays = max(1.0, rate * options.step_seconds)
-      wanted = min(wanted, 2 ** math.floor(math.log2(rays)))
+      rate = 1e3 * peak.best_busy * count * _GUESSED_UTILISATION
+      rays = max(1.0, rate / costs.training * options.step_seconds)
+      # Below some rays a device, what does not depend on their number counts.
+      rays = max(_MIN_RAYS * count, 2 ** round(math.log2(rays)))
+      wanted = min(wanted, rays)
+  unit = count * config.patch_size**2
   return math.ceil(wanted / unit) * unit
 
 
@@ -325,7 +339,7 @@ def _side(options, costs: work.Work, training: dict[str, Any]) -> int:
 
 def _rendering(setup, params, costs, peak, side, budget) -> dict[str, Any]:
   """Rates of rendering square views as render.py does."""
-  cameras = _square(_scene(setup).cameras, side)
+  cameras = square(_scene(setup).cameras, side)
   renderer = renderer_lib.Renderer(setup.build_model(), setup.config)
   turn = 0
 
@@ -342,7 +356,7 @@ def _rendering(setup, params, costs, peak, side, budget) -> dict[str, Any]:
   return found | {'source': costs.rendering_source}
 
 
-def _square(cameras: camera.Cameras, side: int) -> camera.Cameras:
+def square(cameras: camera.Cameras, side: int) -> camera.Cameras:
   """The same cameras with side x side pixels."""
   scale = np.asarray(cameras.widths, np.float32) / side
   rescale = np.stack([scale, scale, np.ones_like(scale)], axis=-1)

@@ -23,6 +23,7 @@ _CPU_SIZE, _ACCELERATOR_SIZE = 1024, 8192
 SURVEY = {True: (128, 256, 512, 1024), False: (1024, 2048, 4096, 8192)}
 # Work of one program, so that starting it costs nothing in comparison.
 _CPU_FLOP, _ACCELERATOR_FLOP = 2e9, 4e12
+_MAX_CHAIN = 32
 _CPU_COPY, _ACCELERATOR_COPY = 2**24, 2**28  # floats, over all devices
 
 
@@ -49,10 +50,10 @@ class MatmulPeak:
   Args:
     kind: 'float32'; 'tensorfloat32', float32 numbers at the precision that
       JAX chooses by itself; or 'bfloat16'.
-    size: Side of the matrices; None: 1024 on the CPU, 8192 elsewhere.
+    size: Side of the matrices; 0: 1024 on the CPU, 8192 elsewhere.
   """
 
-  def __init__(self, kind: str = 'float32', size: int | None = None):
+  def __init__(self, kind: str = 'float32', size: int = 0):
     cpu = on_cpu()
     size = size or (_CPU_SIZE if cpu else _ACCELERATOR_SIZE)
     # Where virtual devices share a processor, one program that uses all cores
@@ -96,7 +97,7 @@ def _prepare(kind: str, n: int, spread: bool):
   dtype = jnp.bfloat16 if kind == 'bfloat16' else jnp.float32
   precision = 'highest' if kind == 'float32' else None
   wanted = _CPU_FLOP if on_cpu() else _ACCELERATOR_FLOP
-  length = max(1, round(wanted / (2 * n**3)))
+  length = min(_MAX_CHAIN, max(1, round(wanted / (2 * n**3))))
 
   def chain(x, y):
     product = lambda _, x: jnp.matmul(x, y, precision=precision)
