@@ -162,16 +162,23 @@ def make_cameras(
     z_range=None if z_range is None else _fit('z_range', z_range, (2,)),
     camtype=camtype,
   )
+  _check_numbers(cameras)
+  return cameras
+
+
+def _check_numbers(cameras: Cameras) -> None:
+  """Raises DataError unless sizes, bounds and exposures make sense."""
   if min(cameras.widths.min(), cameras.heights.min()) <= 0:
     raise errors.DataError('Image widths and heights must be positive.')
-  if np.any(cameras.near >= cameras.far):
+  near, far = cameras.near, cameras.far
+  if np.any(near >= far):
     raise errors.DataError(
       f'near = {near} must be smaller than far = {far} '
       '(gin: Config.near, Config.far).'
     )
-  if exposure_values is not None and cameras.exposure_values.min() <= 0:
+  exposures = cameras.exposure_values
+  if exposures is not None and exposures.min() <= 0:
     raise errors.DataError('Camera exposure_values must be positive.')
-  return cameras
 
 
 def _checked_poses(camtoworlds) -> np.ndarray:
