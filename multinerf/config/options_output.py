@@ -133,6 +133,9 @@ class RenderOptions:
     ge=0,
     le=63,
   )
+  render_video_exts: tuple[Literal['mp4', 'webm', 'gif'], ...] = option(
+    ('mp4',), "Formats of the videos, each is written. camp_zipnerf's."
+  )
   render_dist_percentile: float = option(
     0.5,
     'Depth colours span the percentiles [p, 100 - p] of the first frame.',

@@ -59,6 +59,7 @@ class RenderConfig:
   lock_up: bool = False
   render_video_fps: int = 60
   render_video_crf: int = 18
+  render_video_exts: tuple[str, ...] = ('mp4',)
   render_dist_percentile: float = 0.5
   render_dist_curve_fn: Callable[..., Any] = jnp.log
   render_job_id: int = 0

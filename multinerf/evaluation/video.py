@@ -22,6 +22,12 @@ from multinerf import errors, parallel
 from multinerf.data import images
 from multinerf.evaluation import export, visualize
 
+# How ffmpeg encodes what; {crf} is filled in.
+ENCODERS = {
+  'mp4': '-c:v libx264 -pix_fmt yuv420p -crf {crf} -movflags +faststart',
+  'webm': '-c:v libvpx-vp9 -pix_fmt yuv420p -crf {crf} -b:v 0',
+  'gif': '-filter_complex split[a][b];[a]palettegen[p];[b][p]paletteuse',
+}
 TAGS = ('color', 'normals', 'acc', 'distance_mean', 'distance_median')
 
 
@@ -31,7 +37,8 @@ class VideoConfig:
 
   Attributes:
     render_video_fps: Frames per second, > 0.
-    render_video_crf: H.264 quality, 0 (lossless) .. 51 (worst).
+    render_video_crf: Quality, 0 (lossless) .. 51 (worst).
+    render_video_exts: Formats to write, of `ENCODERS`.
     render_dist_percentile: Depth colours span the percentiles p and 100 - p
       of frame 0; in [0, 50).
     render_dist_curve_fn: Monotonic curve that depth is drawn on.
@@ -40,6 +47,7 @@ class VideoConfig:
 
   render_video_fps: int = 60
   render_video_crf: int = 18
+  render_video_exts: tuple[str, ...] = ('mp4',)
   render_dist_percentile: float = 0.5
   render_dist_curve_fn: Callable[..., Any] = jnp.log
   render_looped_videos: bool = False
@@ -52,20 +60,21 @@ def write_video(
   fps: int = 60,
   crf: int = 18,
 ) -> None:
-  """Encodes frames as H.264 (yuv420p, plays everywhere), atomically.
+  """Encodes frames, atomically.
 
-  Odd sizes, which H.264 does not have, are made even by repeating the last
-  row or column.
+  As H.264 (mp4, plays everywhere), VP9 (webm) or a GIF. Odd sizes, which the
+  former do not have, are made even by repeating the last row or column.
 
   Args:
-    path: An .mp4 file to write or replace; missing folders are made.
+    path: A file to write or replace, .mp4, .webm or .gif; missing folders are
+      made.
     frames: At least one, all of one size; drawn one at a time.
     fps: Frames per second.
-    crf: Constant rate factor, 0 (lossless) .. 51.
+    crf: Constant rate factor, 0 (lossless) .. 51; a GIF has none.
 
   Raises:
-    ConfigError: imageio-ffmpeg is not installed, ffmpeg fails, or `fps` or
-      `crf` is out of range.
+    ConfigError: imageio-ffmpeg is not installed, ffmpeg fails, `fps` or `crf`
+      is out of range, or the format is unknown.
     ValueError: There are no frames, or they differ in size.
   """
   if fps <= 0 or not 0 <= crf <= 51:
@@ -73,10 +82,16 @@ def write_video(
       f'Config.render_video_fps = {fps} must be positive and '
       f'Config.render_video_crf = {crf} in 0 .. 51.'
     )
-  ffmpeg = _ffmpeg()
   path = pathlib.Path(path)
+  encoder = ENCODERS.get(path.suffix[1:])
+  if encoder is None:
+    raise errors.ConfigError(
+      f'Videos are {", ".join(ENCODERS)}, not {path.suffix!r} '
+      '(gin: Config.render_video_exts).'
+    )
+  ffmpeg = _ffmpeg()
   path.parent.mkdir(parents=True, exist_ok=True)
-  temp = path.with_name(f'.{path.stem}.{secrets.token_hex(4)}.tmp.mp4')
+  temp = path.with_name(f'.{path.stem}.{secrets.token_hex(4)}.tmp{path.suffix}')
   frames = map(_even, frames)
   first = next(frames, None)
   if first is None:
@@ -87,8 +102,7 @@ def write_video(
     ffmpeg, '-y', '-loglevel', 'error',
     '-f', 'rawvideo', '-pix_fmt', 'rgb24', '-s', f'{width}x{height}',
     '-r', str(fps), '-i', '-',
-    '-an', '-c:v', 'libx264', '-pix_fmt', 'yuv420p', '-crf', str(crf),
-    '-movflags', '+faststart', os.fspath(temp),
+    '-an', *encoder.format(crf=crf).split(), os.fspath(temp),
   ]
   # fmt: on
   try:
@@ -101,7 +115,7 @@ def write_video(
 def write_path_videos(
   manifest: export.FrameManifest, prefix: str | os.PathLike, cfg: VideoConfig
 ) -> list[pathlib.Path]:
-  """Makes `<prefix>_<tag>.mp4` of everything the frames hold.
+  """Makes `<prefix>_<tag>.mp4` (or webm, gif) of everything the frames hold.
 
   Looped ones, which end where they begin, are `<prefix>_looped_<tag>.mp4`.
 
@@ -128,14 +142,15 @@ def write_path_videos(
     if tag not in present:
       continue
     looped = 'looped_' * cfg.render_looped_videos
-    path = pathlib.Path(f'{prefix}_{looped}{tag}.mp4')
-    write_video(
-      path,
-      path_frames(manifest, tag, cfg),
-      fps=cfg.render_video_fps,
-      crf=cfg.render_video_crf,
-    )
-    written.append(path)
+    for ext in cfg.render_video_exts:
+      path = pathlib.Path(f'{prefix}_{looped}{tag}.{ext}')
+      write_video(
+        path,
+        path_frames(manifest, tag, cfg),
+        fps=cfg.render_video_fps,
+        crf=cfg.render_video_crf,
+      )
+      written.append(path)
   return written
 
 

@@ -164,6 +164,7 @@ CAMP_ZIPNERF = dict(
   scene_bbox=None,
   z_min=None,
   z_max=None,
+  render_video_exts=('mp4',),
   rad_mult_min=1.0,
   rad_mult_max=1.0,
   render_rotate_xaxis=0.0,

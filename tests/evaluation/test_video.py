@@ -178,3 +178,28 @@ def test_a_looped_video_says_so_in_its_name(complete_path, tmp_path):
   found = video.write_path_videos(complete_path, tmp_path / 'toy', cfg)
   assert [p.name for p in found] == [f'toy_looped_{t}.mp4' for t in video.TAGS]
   assert len(read_video(found[0], 16, 20)) == 8
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('ext', ['webm', 'gif'])
+def test_other_formats_have_the_frames_too(tmp_path, ext):
+  path = tmp_path / f'a.{ext}'
+  video.write_video(path, iter(grey_frames(5)), fps=10)
+  found = read_video(path, 32, 48)
+  # A palette of 256 colours, or VP9.
+  np.testing.assert_allclose(
+    found[:5].mean((1, 2, 3)), 40 + 20 * np.arange(5), atol=6
+  )
+
+
+@pytest.mark.slow
+def test_every_format_asked_for_is_written(complete_path, tmp_path):
+  cfg = video.VideoConfig(render_video_exts=('mp4', 'gif'))
+  found = video.write_path_videos(complete_path, tmp_path / 'toy', cfg)
+  assert [p.name for p in found[:2]] == ['toy_color.mp4', 'toy_color.gif']
+  assert all(p.stat().st_size for p in found)
+
+
+def test_an_unknown_format_is_refused(tmp_path):
+  with pytest.raises(errors.ConfigError, match="mp4, webm, gif, not '.avi'"):
+    video.write_video(tmp_path / 'a.avi', grey_frames(1))
