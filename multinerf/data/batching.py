@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Int
 
 from multinerf import errors, types
-from multinerf.data import base, keypoints, positions
+from multinerf.data import base, keypoints, positions, resident
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,8 +93,7 @@ class RaySampler:
       )
     _check_options(cfg)
     _check_supervision(scene, cfg)
-    self._scene = scene
-    self._images = scene.images
+    self.tables = resident.of_scene(scene, cfg.depth_source)
     self._cfg = cfg
     self._num_patches = cfg.batch_size // cfg.patch_size**2
     self._positions = positions.find(
@@ -112,7 +111,22 @@ class RaySampler:
   def batch(
     self, step: int, *, process_index: int = 0, process_count: int = 1
   ) -> types.Batch:
-    """The batch of one step, or one process's share of it.
+    """The batch of one step, or one process's share of it; see `places`.
+
+    Returns:
+      numpy arrays of the shapes of `places`; colours as stored.
+    """
+    where = self.places(
+      step, process_index=process_index, process_count=process_count
+    )
+    return resident.fill(where, self.tables)
+
+  def places(
+    self, step: int, *, process_index: int = 0, process_count: int = 1
+  ) -> types.Batch:
+    """The batch of one step without what the images hold there.
+
+    `resident.fill` adds that, here or on a device.
 
     Every process draws the same global batch and keeps its slice, so the
     slices in process order are the global batch of a single process.
@@ -124,8 +138,7 @@ class RaySampler:
 
     Returns:
       numpy arrays with leading shape [b] for single pixels or [n, p, p] for
-      n = b / p^2 patches of p x p, where b = batch_size / process_count;
-      colours as stored.
+      n = b / p^2 patches of p x p, where b = batch_size / process_count.
 
     Raises:
       ConfigError: The patches cannot be shared out evenly.
@@ -138,7 +151,7 @@ class RaySampler:
       )
     share = self._num_patches // process_count
     mine = slice(process_index * share, (process_index + 1) * share)
-    return self._gather(self._draw(step).part(mine))
+    return self._places(self._draw(step).part(mine))
 
   def _draw(self, step: int) -> _Draw:
     """The global batch."""
@@ -163,8 +176,8 @@ class RaySampler:
     keypoint[places] = chosen
     return _Draw(image, left, top, keypoint)
 
-  def _gather(self, draw: _Draw) -> types.Batch:
-    """Reads what the scene holds at the patches' pixels."""
+  def _places(self, draw: _Draw) -> types.Batch:
+    """All pixels of the patches, and what is known without the images."""
     image, left, top = draw.image, draw.left, draw.top
     if self._cfg.patch_size > 1:
       offsets = np.arange(self._cfg.patch_size)
@@ -173,20 +186,11 @@ class RaySampler:
       top = top[:, None, None] + offsets[None, :, None]
       image, left, top = np.broadcast_arrays(image, left, top)
 
-    def at(buffer):
-      return None if buffer is None else buffer.at(image, left, top)
-
-    def scalar(values):
-      return None if values is None else values[..., 0]
-
-    scene = self._scene
     depths = depth_weights = None
     if draw.keypoint is not None:
       known, points = draw.keypoint >= 0, self._keypoints.points
       depths = np.where(known, points.depths[draw.keypoint], 0)
       depth_weights = np.where(known, points.weights[draw.keypoint], 0)
-    elif scene.depths is not None and self._cfg.depth_source == 'maps':
-      depths, depth_weights = np.moveaxis(at(scene.depths), -1, 0)
     lossmult = bayer_mask(left, top) if self._cfg.apply_bayer_mask else None
     return types.Batch(
       pixels=types.Pixels(
@@ -195,10 +199,6 @@ class RaySampler:
         cam_idx=image[..., None].astype(np.int32),
         lossmult=lossmult,
       ),
-      rgb=at(self._images),
-      disps=scalar(at(scene.disps)),
-      normals=at(scene.normals),
-      alphas=scalar(at(scene.alphas)),
       depths=depths,
       depth_weights=depth_weights,
     )
