@@ -2,15 +2,13 @@
 
 One named axis, `AXIS`, spans all devices of all processes. A step is an
 ordinary function of one device's share; `pmap_step` runs it on every device.
-Host arrays get a leading device axis [D, b, ...] through `shard`.
-
-flax's `replicate` and `prefetch_to_device` place arrays on a mesh axis whose
-name defaults to another one than the pmapped function's; the function is then
-compiled twice. Both are called with `axis_name=AXIS` here.
+Host arrays get a leading device axis [D, b, ...] through `shard` and go to the
+devices with `to_devices`. Arrays that are placed on a mesh axis of another name
+than the pmapped function's have it compiled twice.
 """
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import flax.jax_utils
@@ -21,6 +19,7 @@ import numpy as np
 from multinerf import errors
 
 AXIS = 'batch'
+_THREADS_PER_CORE = 4
 T = TypeVar('T')
 
 
@@ -33,6 +32,11 @@ def configure_cpu_devices(batch_size: int, patch_size: int = 1) -> int:
   batch. Nothing happens when the backend runs already, when an accelerator is
   used, or when the user has set the number himself (`jax_num_cpu_devices`,
   `--xla_force_host_platform_device_count`).
+
+  XLA's pool gets four threads per core (`NPROC`, unless it is set): one thread
+  of each device waits where devices average their gradients, and with as many
+  threads as cores there may be none left for the one they wait for. XLA aborts
+  after 40 seconds then.
 
   Args:
     batch_size: Global batch size that the devices will share.
@@ -54,6 +58,7 @@ def configure_cpu_devices(batch_size: int, patch_size: int = 1) -> int:
     jax.config.update('jax_num_cpu_devices', count)
   except RuntimeError:  # JAX's word for: the backend is already running.
     return 0
+  os.environ.setdefault('NPROC', str(_THREADS_PER_CORE * cores))
   return count
 
 
@@ -197,9 +202,41 @@ def merge(tree: T) -> T:
   return jax.tree.map(lambda x: jnp.reshape(x, (-1,) + x.shape[2:]), tree)
 
 
-def prefetch_to_device(batches: Iterable[T], size: int = 2) -> Iterator[T]:
-  """Moves sharded host batches to the devices, `size` of them ahead."""
-  return flax.jax_utils.prefetch_to_device(iter(batches), size, axis_name=AXIS)
+def to_devices(tree: T) -> T:
+  """Moves host arrays [D, ...] to the local devices, without waiting.
+
+  May be called from any thread; the arrays must not be changed afterwards.
+  """
+  return jax.device_put(tree, _sharding())
+
+
+def share(tree: T) -> T:
+  """Like `replicate`, for large host arrays that are only read.
+
+  Nothing is copied on the host, and CPU devices may all read its memory: never
+  donate the result, nor change the arrays.
+  """
+  count = jax.local_device_count()
+  return to_devices(
+    jax.tree.map(lambda x: np.broadcast_to(x, (count, *x.shape)), tree)
+  )
+
+
+def free_memory() -> int | None:
+  """Returns the bytes free on each local device; None: it uses the host's."""
+  free = []
+  for device in jax.local_devices():
+    stats = device.memory_stats()
+    if not stats or 'bytes_limit' not in stats:
+      return None
+    free.append(stats['bytes_limit'] - stats['bytes_in_use'])
+  return min(free)
+
+
+def _sharding() -> jax.sharding.Sharding:
+  """The leading axis over the local devices, as `pmap_step` wants it."""
+  mesh = jax.sharding.Mesh(np.array(jax.local_devices()), (AXIS,))
+  return jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(AXIS))
 
 
 def wait(tree: Any) -> None:

@@ -107,7 +107,7 @@ def test_cameras_reach_the_devices_once(tiny_trainer, monkeypatch):
 def test_no_image_is_a_constant_of_the_compiled_step(tiny_trainer):
   # 26: the traced step closed over all images.
   tiny_trainer.step()
-  text = tiny_trainer._compiled.as_text()
+  text = tiny_trainer._compiled[1].as_text()
   constants = [
     int(np.prod([int(n) for n in shape.split(',')]))
     for shape in re.findall(r'= \w+\[([\d,]+)\]\S* constant\(', text)

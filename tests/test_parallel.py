@@ -1,5 +1,10 @@
 """Sharing arrays between devices; tests run with 8 virtual ones."""
 
+import os
+import pathlib
+import subprocess
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -113,7 +118,7 @@ def test_keys_of_indices_do_not_depend_on_their_company():
   assert len(np.unique(together, axis=0)) == 8
 
 
-def test_prefetched_and_replicated_arguments_share_one_compilation(caplog):
+def test_moved_and_replicated_arguments_share_one_compilation(caplog):
   traces = []
 
   def fn(state, batch):
@@ -123,10 +128,9 @@ def test_prefetched_and_replicated_arguments_share_one_compilation(caplog):
   step = parallel.pmap_step(fn, donate_state=True)
   state = parallel.replicate(np.float32(0))
   batches = [np.full(16, i, np.float32) for i in range(4)]
-  ahead = parallel.prefetch_to_device(map(parallel.shard, batches), size=2)
   largest = []
   with jax.log_compiles():
-    for batch in ahead:
+    for batch in map(parallel.to_devices, map(parallel.shard, batches)):
       state, top = step(state, batch)
       largest.append(float(parallel.unreplicate(top)))
   assert largest == [0, 1, 2, 3]  # none lost, none swapped
@@ -161,3 +165,49 @@ def test_compilation_cache_none_leaves_the_setting(monkeypatch):
   before = jax.config.jax_compilation_cache_dir
   parallel.enable_compilation_cache(None)
   assert jax.config.jax_compilation_cache_dir == before
+
+
+def test_shared_arrays_are_replicated_ones():
+  want = tree(5)
+  shared = parallel.share(want)
+  assert_equal(jax.device_get(shared), jax.device_get(parallel.replicate(want)))
+  total = parallel.pmap_step(lambda t: jnp.sum(t['a']), donate_state=False)
+  np.testing.assert_array_equal(total(shared), np.full(8, want['a'].sum()))
+
+
+def test_moved_arrays_keep_their_values_and_lie_on_their_devices():
+  want = parallel.shard(tree(16))
+  moved = parallel.to_devices(want)
+  assert_equal(jax.device_get(moved), want)
+  devices = [s.device for s in moved['a'].addressable_shards]
+  assert devices == jax.local_devices()
+
+
+def test_cpu_devices_have_no_memory_of_their_own():
+  assert parallel.free_memory() is None
+
+
+DEVICE_PER_CORE = """
+import os
+from multinerf import parallel
+count = parallel.configure_cpu_devices(64)
+cores = len(os.sched_getaffinity(0))
+print(count == parallel.device_count(), int(os.environ['NPROC']) - 4 * cores)
+"""
+
+
+def test_a_device_per_core_comes_with_more_threads_than_devices():
+  hidden = ('XLA_FLAGS', 'NPROC', 'JAX_NUM_CPU_DEVICES')
+  env = {k: v for k, v in os.environ.items() if k not in hidden}
+  for given, want in ({}, 'True 0'), ({'NPROC': '1000'}, None):
+    done = subprocess.run(
+      [sys.executable, '-c', DEVICE_PER_CORE],
+      env=env | given,
+      cwd=pathlib.Path(parallel.__file__).parent.parent,
+      capture_output=True,
+      text=True,
+      check=True,
+    )
+    cores = len(os.sched_getaffinity(0))
+    want = want or f'True {1000 - 4 * cores}'  # the user's own number stays
+    assert done.stdout.strip() == want

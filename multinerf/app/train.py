@@ -162,7 +162,7 @@ def _train_once(trainer, folder, shown, gin_text) -> None:
   """One attempt, from the trainer's step to the last."""
   config = trainer.config
   first = trainer.step_number + 1
-  last = min(config.max_steps, config.early_exit_steps or config.max_steps)
+  last = trainer.last_step
   if first > last:
     shown.line(f'Nothing to do: step {trainer.step_number} is the last.')
     return
@@ -202,16 +202,17 @@ def _train_once(trainer, folder, shown, gin_text) -> None:
 
 
 def _first_step_announced(trainer, shown) -> loop.Advance:
-  """The trainer's step; says once how long the compilation took."""
-  announced = trainer.compile_seconds > 0  # by an attempt before a restart
+  """The trainer's step; says how long compilations took, if there were any."""
+  announced = trainer.compile_seconds  # in an attempt before a restart
 
-  def advance() -> tuple[Any, Any]:
+  def advance() -> tuple[int, Any, Any]:
     nonlocal announced
     stats = trainer.step()
-    if not announced:
-      announced = True
-      shown.line(console.format_compile_time(trainer.compile_seconds))
-    return trainer.device_state, stats
+    if trainer.compile_seconds > announced:
+      seconds = trainer.compile_seconds - announced
+      announced = trainer.compile_seconds
+      shown.line(console.format_compile_time(seconds))
+    return trainer.step_number, trainer.device_state, stats
 
   return advance
 

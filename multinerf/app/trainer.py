@@ -8,15 +8,16 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+import jax
 import numpy as np
 
 from multinerf import errors, losses, models, parallel, types
 from multinerf.app import renderer
 from multinerf.cameras import camera, projection
 from multinerf.config import schema, views
-from multinerf.data import base, batching, prefetch
+from multinerf.data import base, batching, prefetch, resident
 from multinerf.evaluation import results
-from multinerf.training import checkpoints, optim, report
+from multinerf.training import checkpoints, loop, optim, report
 from multinerf.training import state as state_lib
 from multinerf.training import stats as stats_lib
 from multinerf.training import step as step_lib
@@ -66,21 +67,26 @@ class Trainer:
     self._loss_cfg = views.view(config, losses.LossConfig)
     optim_cfg = views.view(config, optim.OptimConfig)
     self._optimizer = optim.make_optimizer(optim_cfg)
-    self._step_fn = parallel.pmap_step(
-      step_lib.make_train_step(
-        model,
-        self._optimizer,
-        self._loss_cfg,
-        optim_cfg,
-        views.view(config, step_lib.StepConfig),
-      ),
-      donate_state=True,
+    self._step_fn = step_lib.make_train_step(
+      model,
+      self._optimizer,
+      self._loss_cfg,
+      optim_cfg,
+      views.view(config, step_lib.StepConfig),
     )
-    self._compiled = None
+    # By the number of steps they take.
+    self._compiled: dict[int, Callable[..., Any]] = {}
     self._cameras = parallel.replicate(scene.cameras)
+    # On the devices, or None.
+    self._tables = resident.choose(
+      self._sampler.tables, config.pixels_on_device, parallel.free_memory()
+    )
+    if self._tables is not None:
+      self._tables = parallel.share(self._tables)
+    self._yes_no = [parallel.replicate(np.bool_(x)) for x in (False, True)]
     self._renderer = renderer.Renderer(model, config)
     self._batches = contextlib.ExitStack()  # the open prefetch thread
-    self._stream: Iterator[types.Batch] | None = None
+    self._stream: Iterator[tuple[int, types.Batch]] | None = None
     self.start(config.jax_rng_seed)
 
   def start(self, seed: int) -> None:
@@ -120,13 +126,31 @@ class Trainer:
     """How many numbers are being optimised."""
     return state_lib.num_params(self.state)
 
+  @property
+  def last_step(self) -> int:
+    """Where training ends."""
+    return min(
+      self.config.max_steps,
+      self.config.early_exit_steps or self.config.max_steps,
+    )
+
   def step(self) -> stats_lib.PackedStats:
-    """Takes one step. Returns its statistics, still on the device."""
-    batch = next(self._stream or self._open_stream())
-    compiled = self._compiled or self._compile(batch)
+    """Takes the next step, or up to `Config.steps_per_dispatch` of them.
+
+    Returns:
+      The statistics, still on the device. Those of gradients, updates and
+      weights are NaN but at steps that `Config.print_every` reports.
+    """
+    count, batch = next(self._stream or self._open_stream())
+    end = self._step + count
+    reported = self._yes_no[
+      loop.due(end, self.config.print_every, last=self.last_step, first=True)
+    ]
+    args = (self._state, batch, self._cameras, self._tables, reported)
+    compiled = self._compiled.get(count) or self._compile(count, args)
     self.clock.start()
-    self._state, stats = compiled(self._state, batch, self._cameras)
-    self._step += 1
+    self._state, stats = compiled(*args)
+    self._step = end
     return stats
 
   def render(self, cameras: camera.Cameras, index: int = 0) -> types.Rendering:
@@ -272,33 +296,60 @@ class Trainer:
     )
     return projection.cast_ray_batch(self.scene.cameras, flat)
 
-  def _open_stream(self) -> Iterator[types.Batch]:
-    """Starts preparing batches from the current step on."""
-
-    def host_batch(step: int) -> types.Batch:
-      return parallel.shard(
-        self._sampler.batch(
-          step,
-          process_index=parallel.process_index(),
-          process_count=parallel.process_count(),
-        )
+  def _dispatches(self) -> Iterator[tuple[int, int]]:
+    """(updates made before, number of steps) of all dispatches from here on."""
+    config, step = self.config, self._step
+    periods = (
+      config.print_every,
+      config.checkpoint_every,
+      config.train_render_every,
+      config.gc_every,
+    )
+    while True:
+      count = loop.dispatch_size(
+        step, config.steps_per_dispatch, periods, last=self.last_step
       )
+      yield step, count
+      step += count
 
-    ahead = self._batches.enter_context(
+  def _batch_stream(self) -> Iterator[tuple[int, types.Batch]]:
+    """(number of steps, batches on the devices) of each dispatch."""
+    draw = self._sampler.batch if self._tables is None else self._sampler.places
+    place = dict(
+      process_index=parallel.process_index(),
+      process_count=parallel.process_count(),
+    )
+    for first, count in self._dispatches():
+      batches = [
+        parallel.shard(draw(step, **place))
+        for step in range(first, first + count)
+      ]
+      batch = batches[0]
+      if count > 1:
+        batch = jax.tree.map(lambda *x: np.stack(x, axis=1), *batches)
+      yield count, parallel.to_devices(batch)
+
+  def _open_stream(self) -> Iterator[tuple[int, types.Batch]]:
+    """Starts preparing batches from the current step on."""
+    batches = self._batch_stream()
+    self._stream = self._batches.enter_context(
       prefetch.Prefetcher(
-        host_batch, self._step, queue_size=self.config.prefetch_batches
+        lambda _: next(batches), queue_size=self.config.prefetch_batches
       )
     )
-    self._stream = parallel.prefetch_to_device(ahead)
     return self._stream
 
-  def _compile(self, batch: types.Batch) -> Callable[..., Any]:
-    """Compiles the step ahead of its first use, to know how long it takes."""
-    start = time.perf_counter()
-    lowered = self._step_fn.lower(self._state, batch, self._cameras)
-    self._compiled = lowered.compile()
-    self.compile_seconds = time.perf_counter() - start
-    return self._compiled
+  def _compile(self, count: int, args: tuple[Any, ...]) -> Callable[..., Any]:
+    """Compiles ahead of the first use, to know how long it takes."""
+    fn = self._step_fn
+    if count > 1:
+      fn = step_lib.several_steps(fn)
+    with self._aside():
+      start = time.perf_counter()
+      lowered = parallel.pmap_step(fn, donate_state=True).lower(*args)
+      self._compiled[count] = lowered.compile()
+      self.compile_seconds += time.perf_counter() - start
+    return self._compiled[count]
 
 
 def _first_two(x: np.ndarray, batch_ndim: int) -> np.ndarray:

@@ -162,6 +162,18 @@ class BatchOptions:
   prefetch_batches: int = option(
     3, 'Batches prepared ahead by a host thread. New here.', ge=1
   )
+  pixels_on_device: Literal['auto', True, False] = option(
+    'auto',
+    'Keep the training pixels, as stored, in the memory of the devices and '
+    "read them in the step; 'auto' does on accelerators where they take at "
+    'most 30 % of the free memory. Batches are the same. New here.',
+  )
+  steps_per_dispatch: int = option(
+    1,
+    'Steps handed to the devices at once, for steps so short that Python '
+    'cannot keep up; single ones where something is due in between. New here.',
+    ge=1,
+  )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -26,8 +26,10 @@ APP_OPTIONS = (
   'gc_every',
   'jax_rng_seed',
   'nonfinite_grad_limit',
+  'pixels_on_device',
   'prefetch_batches',
   'print_every',
+  'steps_per_dispatch',
   'train_render_every',
 )
 

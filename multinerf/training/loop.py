@@ -6,12 +6,16 @@ from typing import Any, Protocol, runtime_checkable
 
 from multinerf.training import stats as stats_lib
 
-Advance = Callable[[], tuple[Any, stats_lib.PackedStats]]
+Advance = Callable[[], tuple[int, Any, stats_lib.PackedStats]]
 
 
 @runtime_checkable
 class Hook(Protocol):
-  """Runs after every step; decides itself whether anything is due."""
+  """Runs after every dispatch; decides itself whether anything is due.
+
+  A dispatch is one step, or several with `Config.steps_per_dispatch`; it then
+  ends at least where `Config` has something due (`dispatch_size`).
+  """
 
   def __call__(
     self, step: int, state: Any, stats: stats_lib.PackedStats
@@ -37,20 +41,45 @@ def due(step: int, period: int, *, last: int, first: bool = False) -> bool:
   return step % period == 0 or step == last or (first and step == 1)
 
 
+def dispatch_size(
+  step: int, most: int, periods: Sequence[int], *, last: int
+) -> int:
+  """How many steps to take at once after `step` updates.
+
+  Either `most` or 1: every other number would be one more program to compile.
+
+  Args:
+    step: Updates made, >= 0.
+    most: `Config.steps_per_dispatch`.
+    periods: Of everything that may be due (see `due`).
+    last: The final step.
+
+  Returns:
+    `most`, unless that would pass over a step where something is due.
+  """
+  passed = range(step + 1, step + most)
+  if step + most > last or any(
+    due(s, period, last=last, first=True) for s in passed for period in periods
+  ):
+    return 1
+  return most
+
+
 def fit(
   advance: Advance, *, first_step: int, last_step: int, hooks: Sequence[Hook]
 ) -> None:
-  """Takes the steps first_step .. last_step and calls the hooks after each.
+  """Takes the steps first_step .. last_step and calls the hooks in between.
 
   Args:
-    advance: Takes one step; returns the new state and its statistics without
-      waiting for them.
+    advance: Takes one dispatch; returns the number of the step it ends with,
+      the new state and the statistics, without waiting for them.
     first_step: Number of the first update, 1 for a fresh start.
     last_step: Number of the last; nothing happens if it is smaller.
-    hooks: In the order in which they run.
+    hooks: In the order in which they run after each dispatch.
   """
-  for step in range(first_step, last_step + 1):
-    state, stats = advance()
+  step = first_step - 1
+  while step < last_step:
+    step, state, stats = advance()
     for hook in hooks:
       hook(step, state, stats)
 

@@ -10,6 +10,7 @@ import optax
 
 from multinerf import losses, parallel, types
 from multinerf.cameras import projection
+from multinerf.data import resident
 from multinerf.losses import geometric, photometric
 from multinerf.ops import color
 from multinerf.training import optim, schedules, state
@@ -81,14 +82,36 @@ def _update_stats(params, grads, updates):
   return stats | optim.tree_stats('weight_l2s', params['params'], squared)
 
 
-def _color_spread(rgb):
+def _only_if(wanted, make):
+  """make(), or NaN in its place where `wanted` is false; None: always."""
+  if wanted is None:
+    return make()
+  # One program for both: two would have to be compiled at the start.
+  shapes = jax.eval_shape(make)
+  unknown = lambda: jax.tree.map(
+    lambda x: jnp.full(x.shape, jnp.nan, x.dtype), shapes
+  )
+  return jax.lax.cond(wanted, make, unknown)
+
+
+def _color_moments(rgb):
+  """Means of this device's colours and of their squares, as distances to grey.
+
+  Both are averaged over devices with everything else: every further average is
+  a place where all devices wait for each other.
+  """
+  distance = rgb - 0.5
+  axes = tuple(range(rgb.ndim - 1))
+  return jnp.mean(distance, axis=axes), jnp.mean(distance**2, axis=axes)
+
+
+def _color_spread(mean, mean_square):
   """Variance of the true colours over the whole batch (all channels alike).
 
   What a field that says the same everywhere would be wrong by: the collapse
   guard compares the loss with it.
   """
-  mean = parallel.pmean(jnp.mean(rgb, axis=range(rgb.ndim - 1)))
-  return parallel.pmean(jnp.mean((rgb - mean) ** 2))
+  return jnp.mean(jnp.maximum(mean_square - mean**2, 0.0))
 
 
 def make_loss_fn(model: Any, loss_cfg: losses.LossConfig) -> Callable[..., Any]:
@@ -150,12 +173,22 @@ def make_train_step(
 
   Returns:
     A function to be run by `parallel.pmap_step`; stats are `PackedStats`,
-    equal on all devices.
+    equal on all devices. Two more arguments are optional: `tables`, from which
+    a batch of mere places is filled (`resident.fill`), and `reported`, a bool
+    array: if false, statistics of gradients, updates and weights are left out.
   """
   loss_fn = make_loss_fn(model, loss_cfg)
   schedule = schedules.make_schedule(optim_cfg)
 
-  def step_fn(train_state: state.TrainState, batch: types.Batch, cameras):
+  def step_fn(
+    train_state: state.TrainState,
+    batch: types.Batch,
+    cameras,
+    tables=None,
+    reported=None,
+  ):
+    if tables is not None:
+      batch = resident.fill(batch, tables)
     rays = batch.rays
     if rays is None:
       rays = projection.cast_ray_batch(cameras, batch.pixels)
@@ -168,15 +201,41 @@ def make_train_step(
       train_state.params, keys, rays, batch, frac, train_state.loss_state
     )
     train_state = train_state.replace(loss_state=loss_state)
-    grads, stats = parallel.pmean((grads, stats))
-    stats['color_spread'] = _color_spread(rgb)
+    moments = _color_moments(rgb)
+    grads, stats, moments = parallel.pmean((grads, stats, moments))
+    stats['color_spread'] = _color_spread(*moments)
     stats['learning_rate'] = schedule(train_state.step + 1)
-    return _apply(optimizer, train_state, grads, stats)
+    return _apply(optimizer, train_state, grads, stats, reported)
 
   return step_fn
 
 
-def _apply(optimizer, train_state, grads, stats):
+def several_steps(step_fn: Callable[..., Any]) -> Callable[..., Any]:
+  """The same step taken several times in one program.
+
+  Args:
+    step_fn: From `make_train_step`.
+
+  Returns:
+    A function of the same arguments but batches with a leading axis [n, ...],
+    one of each step; its statistics have that axis too, and `reported` is
+    about the last step.
+  """
+
+  def steps_fn(train_state, batches, cameras, tables, reported):
+    count = jax.tree.leaves(batches)[0].shape[0]
+
+    def body(train_state, at):
+      batch, is_last = at
+      return step_fn(train_state, batch, cameras, tables, reported & is_last)
+
+    is_last = jnp.arange(count) == count - 1
+    return jax.lax.scan(body, train_state, (batches, is_last))
+
+  return steps_fn
+
+
+def _apply(optimizer, train_state, grads, stats, reported):
   """The new state, and the statistics complete and packed."""
   # A batch of pure background that is rendered exactly would be infinitely
   # good; 100 dB is beyond any image of 8 bits.
@@ -186,7 +245,9 @@ def _apply(optimizer, train_state, grads, stats):
   updates, opt_state = optimizer.update(
     finite, train_state.opt_state, train_state.params
   )
-  stats |= _update_stats(train_state.params, grads, updates)
+  details = _only_if(
+    reported, lambda: _update_stats(train_state.params, grads, updates)
+  )
   run = jnp.where(bad > 0, train_state.nonfinite_steps + 1, 0)
   stats |= {'nonfinite_grads': bad, 'nonfinite_steps': run}
   new_state = train_state.replace(
@@ -195,7 +256,7 @@ def _apply(optimizer, train_state, grads, stats):
     opt_state=opt_state,
     nonfinite_steps=run,
   )
-  return new_state, stats_lib.pack(stats)
+  return new_state, stats_lib.pack(stats, details)
 
 
 def make_render_step(model: Any) -> Callable[..., Any]:

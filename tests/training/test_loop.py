@@ -1,6 +1,7 @@
 """What is due when, and the order of things in a step."""
 
 import gc
+import itertools
 
 import pytest
 
@@ -29,22 +30,48 @@ def test_due_every_period_at_the_last_step_and_if_asked_at_the_first(
   assert got == want
 
 
-def test_fit_calls_every_hook_after_each_step_in_order():
+def dispatches(most, periods, *, last, start=0):
+  """The steps at which dispatches end."""
+  ends, step = [], start
+  while step < last:
+    step += loop.dispatch_size(step, most, periods, last=last)
+    ends.append(step)
+  return ends
+
+
+@pytest.mark.parametrize('most', [1, 2, 3, 4, 7, 50])
+@pytest.mark.parametrize('start', [0, 5])
+def test_no_dispatch_passes_over_a_step_where_something_is_due(most, start):
+  periods, last = (10, 15, 0), 52
+  ends = dispatches(most, periods, last=last, start=start)
+  for step in range(start + 1, last + 1):
+    if any(loop.due(step, p, last=last, first=True) for p in periods):
+      assert step in ends
+  sizes = {b - a for a, b in zip([start, *ends], ends, strict=False)}
+  assert sizes <= {1, most}
+
+
+def test_steps_are_taken_together_where_nothing_is_due():
+  assert dispatches(5, (10,), last=30) == [1, 6, *range(7, 11), 15, 20, 25, 30]
+  assert dispatches(4, (100,), last=10, start=1) == [5, 9, 10]
+
+
+def test_fit_calls_every_hook_after_each_dispatch_in_order():
   calls = []
-  states = iter('abc')
+  results = iter([(5, 'a'), (6, 'b'), (9, 'c')])
 
   def advance():
-    state = next(states)
+    step, state = next(results)
     calls.append(('step', state))
-    return state, f'stats of {state}'
+    return step, state, f'stats of {state}'
 
   def hook(name):
     return lambda step, state, stats: calls.append((name, step, state, stats))
 
-  loop.fit(advance, first_step=5, last_step=7, hooks=[hook('x'), hook('y')])
+  loop.fit(advance, first_step=5, last_step=9, hooks=[hook('x'), hook('y')])
   assert calls == [
     call
-    for step, state in ((5, 'a'), (6, 'b'), (7, 'c'))
+    for step, state in ((5, 'a'), (6, 'b'), (9, 'c'))
     for call in (
       ('step', state),
       ('x', step, state, f'stats of {state}'),
@@ -69,7 +96,9 @@ def test_fit_stops_at_a_hook_s_error():
       raise ValueError
 
   with pytest.raises(ValueError):
-    loop.fit(lambda: (0, None), first_step=1, last_step=9, hooks=[hook])
+    count = itertools.count(1)
+    advance = lambda: (next(count), None, None)
+    loop.fit(advance, first_step=1, last_step=9, hooks=[hook])
   assert steps == [1, 2, 3]
 
 

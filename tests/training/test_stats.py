@@ -55,3 +55,26 @@ def test_everything_becomes_float32():
   got = stats.pack({'a': jnp.bfloat16(1.5), 'b': np.int32(3), 'c': 2.0})
   assert got.values.dtype == jnp.float32
   np.testing.assert_array_equal(got.values, [1.5, 3, 2])
+
+
+def test_what_only_reports_know_is_that_of_the_last_step():
+  def step(x):
+    return stats.pack({'loss': x}, at_reports={'norm': 10 * x})
+
+  run = parallel.pmap_step(step, donate_state=False)
+  table = stats.unpack([run(np.full(8, i, np.float32)) for i in range(3)])
+  np.testing.assert_array_equal(table['loss'], [0, 1, 2])
+  np.testing.assert_array_equal(table['norm'], [20])
+
+
+def test_several_steps_of_one_dispatch_are_as_many_rows():
+  def steps(x):
+    return jax.lax.map(lambda i: stats.pack({'a': x + i}), jnp.arange(3.0))
+
+  run = parallel.pmap_step(steps, donate_state=False)
+  single = parallel.pmap_step(
+    lambda x: stats.pack({'a': x}), donate_state=False
+  )
+  x = np.zeros(8, np.float32)
+  table = stats.unpack([single(x), run(x + 1), single(x + 9)])
+  np.testing.assert_array_equal(table['a'], [0, 1, 2, 3, 9])

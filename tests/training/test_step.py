@@ -136,8 +136,8 @@ def test_steps_need_one_trace_and_reuse_the_memory_of_the_state():
   mapped = parallel.pmap_step(counted, donate_state=True)
   first = now = parallel.replicate(training(8).first)
   cameras = parallel.replicate(np.float32(0))
-  batches = (parallel.shard(jax.device_get(batch(i))) for i in range(3))
-  for shared in parallel.prefetch_to_device(batches):
+  for i in range(3):
+    shared = parallel.to_devices(parallel.shard(jax.device_get(batch(i))))
     now, _ = mapped(now, shared, cameras)
   parallel.wait(now)
   assert parallel.unreplicate(now).step == 3
@@ -314,3 +314,33 @@ def test_statistics_of_a_step_are_packed():
   )
   assert isinstance(packed, stats.PackedStats)
   assert len(jax.tree.leaves(packed)) == 1
+
+
+def test_a_step_that_is_not_reported_does_the_same_and_measures_less():
+  run, shared = training(8), batch()
+  found = []
+  for reported in (True, False):
+    now, packed = run.fn(
+      run.copies(run.first),
+      run.spread(shared),
+      run.copies(np.float32(0)),
+      None,
+      run.copies(np.bool_(reported)),
+    )
+    found.append((jax.device_get(now), stats.unpack([packed]), packed))
+  (want, all_stats, packed), (got, fewer, _) = found
+  assert_identical(got, want)
+  rare = set(packed.at_reports)
+  kinds = {name.split('/')[0] for name in rare}
+  assert kinds == {
+    'grad_norms',
+    'grad_maxes',
+    'opt_update_norms',
+    'opt_update_maxes',
+    'weight_l2s',
+  }
+  for name, values in all_stats.items():
+    if name in rare:
+      assert np.isfinite(values).all() and np.isnan(fewer[name]).all()
+    else:
+      np.testing.assert_array_equal(fewer[name], values, err_msg=name)
