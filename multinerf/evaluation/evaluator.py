@@ -102,8 +102,7 @@ def evaluate(
 
   Args:
     scene: The split to evaluate; `images` None for a render path.
-    render_view: Renders view i; if it is a `render_image.Views`, ahead of
-      being asked.
+    render_view: Renders view i; `render_image.Views` do so ahead.
     step: Of the checkpoint, for the names of files and summaries.
     out_dir: The run's folder: images and metric files go to `test_preds` (or
       `path_renders`) in it, the record to `results.json`. None: no files.
