@@ -196,7 +196,12 @@ class Renderer:
     fields = None if fields is None else tuple(fields)
     if (size, fields) not in self._programs:
       self._programs[size, fields] = parallel.pmap_step(
-        _span_step(self._model, size // num_devices, fields),
+        _span_step(
+          self._model,
+          size // num_devices,
+          fields,
+          self._config.render_empty_below,
+        ),
         donate_state=False,
       )
     program = self._programs[size, fields]
@@ -221,7 +226,7 @@ def _measured_fields(scene: base.Scene) -> tuple[str, ...]:
 
 
 def _span_step(
-  model: Any, size: int, fields: tuple[str, ...] | None
+  model: Any, size: int, fields: tuple[str, ...] | None, empty_below: float
 ) -> Callable[..., types.Rendering]:
   """Renders `size` pixels of one camera, from a number of a pixel on.
 
@@ -230,6 +235,8 @@ def _span_step(
   `fields` is not returned, and so the compiler leaves its computation out.
   """
   render = step_lib.make_render_step(model)
+  if empty_below > 0 and models.num_levels(model) > 1:
+    render = _sparse_render_step(model, empty_below)
 
   def step(params, first, cameras, frac):
     width, height = cameras.widths[0], cameras.heights[0]
@@ -247,3 +254,17 @@ def _span_step(
     )
 
   return step
+
+
+def _sparse_render_step(
+  model: Any, empty_below: float
+) -> Callable[..., types.Rendering]:
+  """As `training.step.make_render_step`, by `models.render_nonempty`."""
+
+  def render(params, pixels, cameras, frac):
+    rays = projection.cast_ray_batch(cameras, pixels)
+    return models.render_nonempty(
+      model, params, rays, below=empty_below, train_frac=frac
+    )
+
+  return render

@@ -79,6 +79,13 @@ class RenderOptions:
     'Arithmetic of the dense layers when rendering; empty: as in training. '
     'New here.',
   )
+  render_empty_below: float = option(
+    0.0,
+    'Rays whose opacity by the proposals is below this show the background '
+    'without being rendered by the last level; 0: none. New here.',
+    ge=0,
+    le=1,
+  )
   render_rgb_only: bool = option(
     False,
     'Render colours alone, without distances, opacity and normals. New here.',

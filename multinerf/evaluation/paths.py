@@ -43,6 +43,7 @@ class RenderConfig:
   render_dir: str | None = None
   render_chunk_size: int = 16384
   render_compute_dtype: str = ''
+  render_empty_below: float = 0.0
   render_rgb_only: bool = False
   render_path: bool = False
   render_path_frames: int = 120

@@ -1,6 +1,8 @@
 """L3: radiance fields as linen modules; the only home of flax.linen."""
 
 from multinerf.models.build import check_num_images, with_compute_dtype
+from multinerf.models.empty_rays import num_levels
+from multinerf.models.empty_rays import render as render_nonempty
 from multinerf.models.encodings import HashEncoding
 from multinerf.models.mlp import MLP, NerfMLP, PropMLP
 from multinerf.models.model import Model
@@ -12,5 +14,7 @@ __all__ = [
   'NerfMLP',
   'PropMLP',
   'check_num_images',
+  'num_levels',
+  'render_nonempty',
   'with_compute_dtype',
 ]

@@ -130,3 +130,22 @@ def test_metrics_without_files_are_those_with_files(case, renderer, tmp_path):
     # Two programs; the predictions are rounded to 8 bits before they count.
     assert without.mean[name] == pytest.approx(value, abs=1e-2, rel=1e-2)
   assert sorted(p.name for p in (tmp_path / 'test_preds').glob('color_0*'))
+
+
+def test_leaving_out_empty_rays_changes_only_those(case, plainly):
+  setup, scene, params = case
+  # An untrained field is half fog everywhere.
+  config = dataclasses.replace(setup.config, render_empty_below=0.5)
+  sparse = renderer_lib.Renderer(setup.build_model(), config)
+  found = sparse.view(parallel.replicate(params), scene.cameras)
+  want = plainly(0)
+  for name in FIELDS:
+    got, expected = getattr(found, name), getattr(want, name)
+    assert (got is None) == (expected is None), name
+  left = np.all(np.abs(found.rgb - want.rgb) < 2e-4, axis=-1)
+  white = np.all(np.abs(found.rgb - 1.0) < 1e-5, axis=-1)
+  assert np.all(left | white)
+  assert np.any(left) and np.any(white)
+  np.testing.assert_allclose(
+    found.distance_mean[left], want.distance_mean[left], rtol=1e-3
+  )

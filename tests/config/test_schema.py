@@ -111,6 +111,7 @@ UPSTREAM = dict(
 )
 ADDED = dict(
   render_compute_dtype='',
+  render_empty_below=0.0,
   render_rgb_only=False,
   colmap_dir=None,
   normalize_poses='pca',
