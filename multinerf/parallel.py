@@ -7,7 +7,9 @@ devices with `to_devices`. Arrays that are placed on a mesh axis of another name
 than the pmapped function's have it compiled twice.
 """
 
+import ctypes
 import os
+import sys
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -20,6 +22,8 @@ from multinerf import errors
 
 AXIS = 'batch'
 _THREADS_PER_CORE = 4
+# Of glibc's mallopt(): (option, value).
+_M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8
 T = TypeVar('T')
 
 
@@ -59,7 +63,29 @@ def configure_cpu_devices(batch_size: int, patch_size: int = 1) -> int:
   except RuntimeError:  # JAX's word for: the backend is already running.
     return 0
   os.environ.setdefault('NPROC', str(_THREADS_PER_CORE * cores))
+  _keep_freed_memory()
   return count
+
+
+def _keep_freed_memory() -> None:
+  """Lets glibc reuse the memory of large arrays; no effect with another libc.
+
+  By default an array above 32 MiB, and less in a young process, is mapped
+  afresh and unmapped when it is freed. XLA asks for all of a step's memory at
+  every step: without this a fifth of a grid field's step is page faults
+  (docs/performance.md). The price is that the process keeps its peak.
+  """
+  if sys.platform != 'linux':
+    return
+  mallopt = getattr(ctypes.CDLL(None), 'mallopt', None)
+  if mallopt is None:
+    return
+  for option, value in (
+    (_M_MMAP_MAX, 0),
+    (_M_TRIM_THRESHOLD, 2**31 - 1),
+    (_M_ARENA_MAX, 1),
+  ):
+    mallopt(option, value)
 
 
 def enable_compilation_cache(folder: str | None) -> None:
