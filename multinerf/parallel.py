@@ -126,6 +126,11 @@ def device_count() -> int:
   return jax.device_count()
 
 
+def is_cpu() -> bool:
+  """Returns whether the devices are CPUs."""
+  return jax.default_backend() == 'cpu'
+
+
 def device_description() -> str:
   """Returns e.g. '2 x cpu' or '8 x NVIDIA H100', for logs and results."""
   return f'{jax.device_count()} x {jax.devices()[0].device_kind}'

@@ -73,6 +73,7 @@ class Trainer:
       self._loss_cfg,
       optim_cfg,
       views.view(config, step_lib.StepConfig),
+      views.view(config, models.ChunkConfig),
     )
     # By the number of steps they take.
     self._compiled: dict[int, Callable[..., Any]] = {}

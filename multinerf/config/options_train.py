@@ -198,6 +198,17 @@ class TrainingOptions:
   np_rng_seed: int = option(
     20201473, 'Seed of the choice of training pixels. New here.', ge=0
   )
+  rays_at_once: int | None = option(
+    None,
+    'Rays that a device works on at once within a step, whatever batch_size '
+    'is; None: all, but on CPUs as many as fit into the cache. New here.',
+    ge=1,
+  )
+  remat: bool = option(
+    False,
+    'Keep nothing between forward and backward pass but what rays_at_once rays '
+    'need: a third more work for a fraction of the memory. New here.',
+  )
   compute_dtype: Literal['float32', 'bfloat16'] = option(
     'float32',
     'Precision of the matrix products in the networks; bfloat16 pays on '

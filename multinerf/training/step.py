@@ -12,6 +12,7 @@ from multinerf import losses, parallel, types
 from multinerf.cameras import projection
 from multinerf.data import resident
 from multinerf.losses import geometric, photometric
+from multinerf.models import chunks
 from multinerf.ops import color
 from multinerf.training import optim, schedules, state
 from multinerf.training import stats as stats_lib
@@ -114,12 +115,17 @@ def _color_spread(mean, mean_square):
   return jnp.mean(jnp.maximum(mean_square - mean**2, 0.0))
 
 
-def make_loss_fn(model: Any, loss_cfg: losses.LossConfig) -> Callable[..., Any]:
+def make_loss_fn(
+  model: Any,
+  loss_cfg: losses.LossConfig,
+  chunk_cfg: chunks.ChunkConfig | None = None,
+) -> Callable[..., Any]:
   """Builds the loss of one device's share of a batch.
 
   Args:
     model: The linen module.
     loss_cfg: Which losses, and their weights.
+    chunk_cfg: How the model goes through the rays.
 
   Returns:
     `(params, keys, rays, batch, frac, loss_state) ->
@@ -127,16 +133,12 @@ def make_loss_fn(model: Any, loss_cfg: losses.LossConfig) -> Callable[..., Any]:
   """
   terms = losses.active_regularizers(loss_cfg)
   geometry = loss_cfg.compute_disp_metrics or loss_cfg.compute_normal_metrics
+  render = chunks.make_render(
+    model, chunk_cfg, compute_extras=geometry, zero_glo=False
+  )
 
   def loss_fn(params, keys, rays, batch, frac, loss_state):
-    renderings, levels = model.apply(
-      params,
-      keys,
-      rays,
-      train_frac=frac,
-      compute_extras=geometry,
-      zero_glo=False,
-    )
+    renderings, levels = render(params, keys, rays, frac)
     inputs = _loss_inputs(loss_cfg, rays, batch, renderings, levels, params)
     data, loss_state, stats = photometric.data_loss(
       inputs, loss_cfg, loss_state
@@ -161,6 +163,7 @@ def make_train_step(
   loss_cfg: losses.LossConfig,
   optim_cfg: optim.OptimConfig,
   cfg: StepConfig,
+  chunk_cfg: chunks.ChunkConfig | None = None,
 ) -> Callable[..., Any]:
   """Builds the step `(state, batch, cameras) -> (state, stats)` of one device.
 
@@ -170,6 +173,7 @@ def make_train_step(
     loss_cfg: Which losses, and their weights.
     optim_cfg: For the reported learning rate.
     cfg: Randomisation and length of training.
+    chunk_cfg: How the model goes through the rays.
 
   Returns:
     A function to be run by `parallel.pmap_step`; stats are `PackedStats`,
@@ -177,7 +181,7 @@ def make_train_step(
     a batch of mere places is filled (`resident.fill`), and `reported`, a bool
     array: if false, statistics of gradients, updates and weights are left out.
   """
-  loss_fn = make_loss_fn(model, loss_cfg)
+  loss_fn = make_loss_fn(model, loss_cfg, chunk_cfg)
   schedule = schedules.make_schedule(optim_cfg)
 
   def step_fn(
@@ -265,16 +269,11 @@ def make_render_step(model: Any) -> Callable[..., Any]:
   Deterministic, last level only, appearance code zero.
   """
 
+  render = chunks.make_render(model, compute_extras=True, zero_glo=True)
+
   def render_fn(params, pixels, cameras, frac):
     rays = projection.cast_ray_batch(cameras, pixels)
-    renderings, _ = model.apply(
-      params,
-      None,
-      rays,
-      train_frac=frac,
-      compute_extras=True,
-      zero_glo=True,
-    )
+    renderings, _ = render(params, None, rays, frac)
     return renderings[-1]
 
   return render_fn

@@ -1,0 +1,70 @@
+"""Rays in chunks: the same renderings and gradients, whatever the chunk."""
+
+import jax
+import jax.numpy as jnp
+import model_util
+import numpy as np
+import pytest
+
+from multinerf import models
+from multinerf.models import chunks
+
+NET = model_util.model()
+RAYS = model_util.rays(12)
+KEYS = model_util.ray_keys(12)
+
+
+def run(cfg, rays=RAYS, keys=KEYS):
+  """(renderings and levels, gradient of the colours)."""
+  render = chunks.make_render(NET, cfg, compute_extras=True, zero_glo=True)
+
+  @jax.jit
+  def both(key):
+    flat = jax.tree.map(lambda x: x.reshape((-1, *x.shape[2:])), rays)
+    example = rays if rays.origins.ndim == 2 else flat
+    params = NET.init(key, None, example)
+
+    def loss(params):
+      found = render(params, keys, rays, 0.5)
+      return jnp.sum(found[0][-1].rgb ** 2), found
+
+    grads, found = jax.grad(loss, has_aux=True)(params)
+    return found, grads
+
+  return both(jax.random.key(0))
+
+
+@pytest.mark.parametrize('at_once', [1, 4, 5])
+@pytest.mark.parametrize('remat', [False, True])
+def test_chunks_change_nothing_but_rounding(at_once, remat):
+  want, want_grads = run(chunks.ChunkConfig(rays_at_once=12))
+  got, grads = run(chunks.ChunkConfig(rays_at_once=at_once, remat=remat))
+  same = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+  jax.tree.map(same, got, want)
+  jax.tree.map(same, grads, want_grads)
+
+
+def test_patches_keep_their_shape():
+  fold = lambda x: x.reshape((3, 2, 2, *x.shape[1:]))
+  patches = jax.tree.map(fold, RAYS)
+  keys = KEYS.reshape(3, 2, 2)
+  (renderings, _), _ = run(chunks.ChunkConfig(rays_at_once=3), patches, keys)
+  (flat, _), _ = run(chunks.ChunkConfig(rays_at_once=12))
+  np.testing.assert_allclose(
+    renderings[-1].rgb, fold(flat[-1].rgb), rtol=1e-4, atol=1e-5
+  )
+
+
+def test_on_a_cpu_a_level_s_samples_fit_into_a_core_s_cache():
+  wide = model_util.model(num_prop_samples=128, num_nerf_samples=32)
+  assert chunks.rays_at_once(wide, 8192) == 8
+  assert chunks.rays_at_once(wide, 8190) == 7  # a divisor
+  assert chunks.rays_at_once(wide, 32) == 32  # small enough as it is
+  assert chunks.rays_at_once(wide, 8192, 64) == 64
+  assert chunks.rays_at_once(wide, 100, 1000) == 100
+
+
+def test_fields_on_grids_get_all_rays_at_once():
+  encoder = models.HashEncoding()
+  grid = model_util.model(nerf=dict(encoder=encoder), num_prop_samples=128)
+  assert chunks.rays_at_once(grid, 8192) == 8192
