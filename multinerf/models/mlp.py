@@ -66,7 +66,7 @@ class MLP(nn.Module):
     disable_rgb: Density only (proposal networks).
     warp_fn: Maps space before encoding, e.g. coord.contract; None: identity.
     unscented_mip_basis: Points at which an encoder reads for each sample:
-      'mean', or 'hexify' for Zip-NeRF's six.
+      'hexify' for Zip-NeRF's six, or a set of `ops.unscented`.
     unscented_scale_mult: Factor on their scales, by which a grid fades features
       finer than a sample; 0: the encoder gets no scales.
     use_posenc_with_grid: Give the network the positional encoding as well.

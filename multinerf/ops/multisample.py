@@ -8,8 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from multinerf import errors
-from multinerf.ops import frustum
+from multinerf.ops import frustum, unscented
 
 _EPS = np.finfo(np.float32).eps
 
@@ -104,7 +103,8 @@ def control_points(
 
   Args:
     samples: Made by `frustum.sample_rays`.
-    basis: 'mean' (one point) or 'hexify' (six).
+    basis: 'hexify' (six points), or a set of `ops.unscented`: 'mean' (one),
+      'julier', 'icosahedron_1', ...
     jitter: See `hexify`.
 
   Returns:
@@ -114,15 +114,7 @@ def control_points(
   Raises:
     ConfigError: Unknown basis.
   """
-  if basis not in ('mean', 'hexify'):
-    raise errors.ConfigError(
-      f'Unknown unscented_mip_basis {basis!r}; known: mean, hexify '
-      '(gin: MLP.unscented_mip_basis).'
-    )
-  if samples.tdist is None:
-    points = samples.means[..., None, :]
-    return points, jnp.zeros_like(points[..., 0])
-  if basis == 'hexify':
+  if basis == 'hexify' and samples.tdist is not None:
     return hexify(
       samples.origins,
       samples.directions,
@@ -130,9 +122,18 @@ def control_points(
       samples.tdist,
       jitter=jitter,
     )
-  offsets = samples.means - samples.origins[..., None, :]
+  if samples.tdist is None:
+    points = samples.means[..., None, :]
+    return points, jnp.zeros_like(points[..., 0])
   square = jnp.sum(samples.directions**2, axis=-1)[..., None]
-  along = jnp.sum(offsets * samples.directions[..., None, :], axis=-1)
-  t = along / jnp.where(square > 0, square, 1)
-  scale = samples.radii * t / np.sqrt(2)
-  return samples.means[..., None, :], scale[..., None]
+  square = jnp.where(square > 0, square, 1)
+  # Square roots of the covariances, moment by moment.
+  along = jnp.sqrt(samples.t_var / square)
+  across = jnp.sqrt(samples.r_var)
+  _, roots = frustum.lift_gaussian(
+    samples.directions, jnp.zeros_like(along), along, across, False
+  )
+  points = unscented.spread(samples.means, roots, basis)
+  offsets = points - samples.origins[..., None, None, :]
+  t = jnp.sum(offsets * samples.directions[..., None, None, :], axis=-1)
+  return points, samples.radii[..., None] * t / square[..., None] / np.sqrt(2)

@@ -116,7 +116,9 @@ def test_perpendicular_basis_is_orthonormal_for_all_directions(scale):
   )
 
 
-@pytest.mark.parametrize('basis, count', [('mean', 1), ('hexify', 6)])
+@pytest.mark.parametrize(
+  'basis, count', [('mean', 1), ('hexify', 6), ('julier', 7), ('menegaz', 4)]
+)
 def test_control_points_average_to_the_mean_with_scales_of_the_cone(
   basis, count
 ):
@@ -155,3 +157,12 @@ def test_an_unknown_basis_names_the_option():
   samples = frustum.sample_points(jnp.zeros((1, 1, 3)))
   with pytest.raises(errors.ConfigError, match='unscented_mip_basis'):
     multisample.control_points(samples, 'octagon')
+
+
+def test_unscented_sets_have_the_covariances_of_the_samples():
+  tdist, origins, directions, radii = ops_util.random_rays(4, (2,))
+  samples = frustum.sample_rays(origins, directions, radii, tdist, 'cone')
+  points, _ = multisample.control_points(samples, 'julier')
+  offsets = points - samples.means[..., None, :]
+  covs = jnp.mean(offsets[..., :, None] * offsets[..., None, :], axis=-3)
+  np.testing.assert_allclose(covs, samples.covs, rtol=1e-3, atol=1e-4)
