@@ -2,12 +2,16 @@
 
 Each message says what was wrong, the value found, what is allowed, and which
 file or gin key to change. The command-line scripts print the message on one
-line and exit with status 1 (`app/cli.py`); the Python API raises.
+line and exit with `exit_status` (`app/cli.py`); the Python API raises.
 """
+
+from typing import ClassVar
 
 
 class MultinerfError(Exception):
   """Base of every error that multinerf raises on purpose."""
+
+  exit_status: ClassVar[int] = 1
 
 
 class ConfigError(MultinerfError):
@@ -24,3 +28,11 @@ class CheckpointError(MultinerfError):
 
 class TrainingDivergedError(MultinerfError):
   """Training cannot go on: gradients stay non-finite, or the field is dead."""
+
+
+class PreemptedError(MultinerfError):
+  """A signal ended training early; the same command goes on from there."""
+
+  # EX_TEMPFAIL of sysexits.h, "try again", which no failure here exits with:
+  # what a job scheduler should queue again.
+  exit_status: ClassVar[int] = 75

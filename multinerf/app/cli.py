@@ -30,7 +30,8 @@ def main(
     argv: Command line; None: the process's own.
 
   Returns:
-    Exit status: 0, or 1 after one line on stderr that says what to change.
+    Exit status: 0, or 1 after one line on stderr that says what to change; 75
+    if a signal ended training early (`errors.PreemptedError`).
   """
   argv = list(sys.argv if argv is None else argv)
   if wants_help(argv):
@@ -40,7 +41,7 @@ def main(
     program(_load(argv, scope))
   except errors.MultinerfError as error:
     print(f'error: {error}', file=sys.stderr)
-    return 1
+    return error.exit_status
   except flags.Error as error:
     print(f'error: {error} (see --help)', file=sys.stderr)
     return 1

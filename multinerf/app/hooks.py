@@ -41,9 +41,13 @@ class CheckpointHook:
     del stats
     if loop.due(step, self._period, last=self._last):
       with self._trainer.clock.paused(state):
-        self._saver.save(
-          self._trainer.state, step, manifest=self._trainer.manifest()
-        )
+        self.save(step)
+
+  def save(self, step: int) -> None:
+    """Starts saving the trainer's state, which is that of `step`."""
+    self._saver.save(
+      self._trainer.state, step, manifest=self._trainer.manifest()
+    )
 
 
 class ReportWriter:

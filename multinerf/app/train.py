@@ -1,6 +1,7 @@
 """train.py: fits a field to a scene, or goes on where it stopped."""
 
 import contextlib
+import functools
 import json
 import math
 import os
@@ -20,6 +21,7 @@ from multinerf.training import (
   console,
   guards,
   loop,
+  preemption,
   report,
   writer,
 )
@@ -31,16 +33,27 @@ _DOC = """Trains a radiance field, or resumes one, as its gin files say.
 
 Checkpoints, TensorBoard files and the configuration go to
 Config.checkpoint_dir (runs/<scene> if it is not set). A folder that holds a
-checkpoint is resumed."""
+checkpoint is resumed; with --restart its checkpoints are put aside first.
+
+SIGTERM or Ctrl-C ends training after the current step, with a checkpoint and
+exit status 75; the same command goes on from there. A second one ends it at
+once."""
 
 
 def main(argv: list[str] | None = None) -> int:
   """Console entry point; returns the exit status."""
-  return cli.main(run, scope='train', doc=_DOC, argv=argv)
+  argv = list(sys.argv if argv is None else argv)
+  program = functools.partial(run, restart='--restart' in argv)
+  argv = [word for word in argv if word != '--restart']
+  return cli.main(program, scope='train', doc=_DOC, argv=argv)
 
 
-def run(setup: gin_setup.Setup) -> None:
+def run(setup: gin_setup.Setup, *, restart: bool = False) -> None:
   """Trains as the configuration says.
+
+  Args:
+    setup: The configuration.
+    restart: Put the folder's checkpoints aside and start from step 0.
 
   Raises:
     MultinerfError: With one line that names what to change.
@@ -69,6 +82,11 @@ def run(setup: gin_setup.Setup) -> None:
     for finding in inspection.inspect(scene, test_scene):
       if finding.severity == 'warning':
         shown.warn(finding.text)
+    if restart and checkpoints.available_steps(folder):
+      number = len(list(pathlib.Path(folder).glob('restart_*')))
+      aside = f'restart_{number}'
+      checkpoints.set_aside(folder, aside, is_lead=parallel.is_lead())
+      shown.line(f'Starting over; the old checkpoints are in {aside}.')
     if checkpoints.available_steps(folder):
       trainer.load(folder, warn=shown.warn)
       shown.line(f'Resumed from step {trainer.step_number}.')
@@ -139,6 +157,7 @@ def train(
     TrainingDivergedError: Gradients stay non-finite, or every seed gave a
       dead field.
     CheckpointError: A checkpoint could not be written.
+    PreemptedError: A signal asked for the end; a checkpoint is written.
   """
   config = trainer.config
   for restarts in range(config.collapse_max_restarts + 1):
@@ -189,16 +208,27 @@ def _train_once(trainer, folder, shown, gin_text) -> None:
       hooks.write_exposures(summaries, scene, first)
     stack.enter_context(shown.progress_bar(first - 1, last))
     collector = stack.enter_context(loop.GarbageCollector(config.gc_every))
-    loop.fit(
+    stop = stack.enter_context(preemption.StopSignals())
+    checkpoint = hooks.CheckpointHook(trainer, saver, last)
+    step = loop.fit(
       _first_step_announced(trainer, shown),
       first_step=first,
       last_step=last,
       hooks=[
-        *_hooks(trainer, saver, shown, summaries, first, last),
+        *_hooks(trainer, checkpoint, shown, summaries, first, last),
         hooks.Advance(shown),
         collector,
       ],
+      stop=stop,
     )
+    if step < last:
+      if step >= first:
+        checkpoint.save(step)
+      saver.wait()
+      raise errors.PreemptedError(
+        f'{stop.received.name} ended training after step {step} of {last}; '
+        f'its checkpoint is in {folder}. The same command goes on from there.'
+      )
 
 
 def _first_step_announced(trainer, shown) -> loop.Advance:
@@ -217,7 +247,9 @@ def _first_step_announced(trainer, shown) -> loop.Advance:
   return advance
 
 
-def _hooks(trainer, saver, shown, summaries, first, last) -> list[loop.Hook]:
+def _hooks(
+  trainer, checkpoint, shown, summaries, first, last
+) -> list[loop.Hook]:
   """Reports (with the guards), then checkpoints, then test views."""
   config = trainer.config
   listeners: list[Callable[[report.Report], None]] = [
@@ -236,7 +268,7 @@ def _hooks(trainer, saver, shown, summaries, first, last) -> list[loop.Hook]:
     report.Reporter(
       config.print_every, last, trainer.clock, [reports, *listeners]
     ),
-    hooks.CheckpointHook(trainer, saver, last),
+    checkpoint,
     hooks.TestViewHook(trainer, reports, shown, summaries, last),
   ]
 

@@ -66,8 +66,13 @@ def dispatch_size(
 
 
 def fit(
-  advance: Advance, *, first_step: int, last_step: int, hooks: Sequence[Hook]
-) -> None:
+  advance: Advance,
+  *,
+  first_step: int,
+  last_step: int,
+  hooks: Sequence[Hook],
+  stop: Callable[[], bool] = lambda: False,
+) -> int:
   """Takes the steps first_step .. last_step and calls the hooks in between.
 
   Args:
@@ -76,12 +81,17 @@ def fit(
     first_step: Number of the first update, 1 for a fresh start.
     last_step: Number of the last; nothing happens if it is smaller.
     hooks: In the order in which they run after each dispatch.
+    stop: Asked before each dispatch whether to end early.
+
+  Returns:
+    The last step taken.
   """
   step = first_step - 1
-  while step < last_step:
+  while step < last_step and not stop():
     step, state, stats = advance()
     for hook in hooks:
       hook(step, state, stats)
+  return step
 
 
 class GarbageCollector:

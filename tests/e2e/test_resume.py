@@ -1,5 +1,6 @@
 """A run that is killed and started again is the run that was not killed."""
 
+import shutil
 import signal
 
 import numpy as np
@@ -70,11 +71,14 @@ def test_a_killed_run_ends_bit_identical_to_one_that_was_not(
   assert checkpoints.available_steps(folder) == [4, 8, STEPS]
   # Parameters, both moments of the optimiser, its counts, step and seed.
   for step in (8, STEPS):
-    got = run_util.leaves(folder, step)
-    want = run_util.leaves(straight, step)
-    assert got.keys() == want.keys() and len(got) > 40
-    for name in want:
-      np.testing.assert_array_equal(got[name], want[name], err_msg=name)
+    assert_same_arrays(folder, straight, step)
+
+
+def assert_same_arrays(folder, other, step):
+  got, want = run_util.leaves(folder, step), run_util.leaves(other, step)
+  assert got.keys() == want.keys() and len(got) > 40
+  for name in want:
+    np.testing.assert_array_equal(got[name], want[name], err_msg=name)
 
 
 def test_one_and_eight_devices_agree_to_rounding(scene, straight, tmp_path):
@@ -112,3 +116,50 @@ def test_a_finished_run_has_nothing_left_to_do(scene, straight, capsys):
   assert run_util.run(train.main, *arguments(scene, straight)) == 0
   assert f'Nothing to do: step {STEPS} is the last.' in capsys.readouterr().out
   assert run_util.contents(straight) == before
+
+
+STOP_EARLY = f"""
+import os, signal
+from multinerf.app import trainer
+
+take_step = trainer.Trainer.step
+
+def step(self):
+  stats = take_step(self)
+  if self.step_number == {DIE_AT} and 'SURVIVE' not in os.environ:
+    os.kill(os.getpid(), signal.SIGTERM)
+  return stats
+
+trainer.Trainer.step = step
+"""
+
+
+def test_a_preempted_run_saves_asks_to_be_queued_again_and_loses_nothing(
+  scene, straight, tmp_path
+):
+  (tmp_path / 'stop_early.py').write_text(STOP_EARLY)
+  folder = tmp_path / 'run'
+  args = arguments(scene, folder, 'import stop_early')
+  stopped = run_util.start('train.py', args, PYTHONPATH=str(tmp_path))
+  assert stopped.returncode == 75, stopped.stderr
+  assert f'SIGTERM ended training after step {DIE_AT}' in stopped.stderr
+  assert checkpoints.available_steps(folder)[-1] == DIE_AT
+  done = run_util.start('train.py', args, PYTHONPATH=str(tmp_path), SURVIVE='1')
+  assert done.returncode == 0, done.stderr
+  assert_same_arrays(folder, straight, STEPS)
+
+
+def test_restart_starts_over_and_keeps_the_old_checkpoints(
+  scene, straight, tmp_path
+):
+  folder = tmp_path / 'run'
+  shutil.copytree(straight, folder)
+  for number in range(2):
+    args = [*arguments(scene, folder), '--restart']
+    done = run_util.start('train.py', args)
+    assert done.returncode == 0, done.stderr
+    assert f'Starting over; the old checkpoints are in restart_{number}' in (
+      done.stdout
+    )
+    assert (folder / f'restart_{number}' / f'checkpoint_{STEPS}').exists()
+  assert_same_arrays(folder, straight, STEPS)
