@@ -8,7 +8,6 @@ down. What leaves here, a `Setup`, no longer depends on gin's global state.
 """
 
 import dataclasses
-import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -24,10 +23,11 @@ from multinerf.config import (
   schema,
 )
 
+# In the order of --help; MLP is the base of the other two, which Zip-NeRF's
+# files name.
 MODEL_CLASSES: Mapping[str, type] = {
-  name: value
-  for name, value in vars(models).items()
-  if name in models.__all__ and inspect.isclass(value)
+  name: getattr(models, name)
+  for name in ('Model', 'NerfMLP', 'PropMLP', 'MLP', 'HashEncoding')
 }
 
 

@@ -104,5 +104,5 @@ def test_every_option_of_every_model_class_is_explained(name):
 def test_the_whole_text_has_all_three_parts():
   text = help.text()
   assert text.startswith(help.config_help())
-  assert 'NerfMLP, PropMLP: ' in text
+  assert 'NerfMLP, PropMLP, MLP: ' in text
   assert '@coord.contract' in text[text.index('Functions to refer to') :]
