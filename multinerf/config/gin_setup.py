@@ -182,7 +182,7 @@ def _share_compute_dtype(
   config: schema.Config, classes: Mapping[str, type]
 ) -> None:
   """Makes Config.compute_dtype that of the networks, unless they have one."""
-  for name in ('NerfMLP', 'PropMLP', 'MLP'):
+  for name in {'NerfMLP', 'PropMLP', 'MLP'} & set(classes):
     bound = gin.get_bindings(f'multinerf.{name}', resolve_references=False)
     names = gin_values.option_names(classes[name])
     if 'compute_dtype' in names and 'compute_dtype' not in bound:

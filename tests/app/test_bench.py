@@ -54,6 +54,7 @@ def record(presets):
   }
 
 
+@pytest.mark.slow
 def test_a_measurement_has_all_that_it_promises(tiny):
   json.dumps(tiny)
   assert tiny['num_devices'] == 8
@@ -72,6 +73,7 @@ def test_a_measurement_has_all_that_it_promises(tiny):
     assert tiny[name] > 0, name
 
 
+@pytest.mark.slow
 def test_utilisation_is_work_per_time_over_the_peak(tiny):
   found = tiny['training']
   want = found['rays_per_s_best'] * 281.4e6 / found['matmul_gflops_best'] / 1e9
@@ -80,6 +82,7 @@ def test_utilisation_is_work_per_time_over_the_peak(tiny):
   assert found['source'].startswith('measured')
 
 
+@pytest.mark.slow
 def test_the_page_has_a_row_for_each_preset_in_each_table(tiny, tmp_path):
   point = {'num_devices': 1, 'batch_size': 8, 'rays_per_s': 10.0}
   point['utilisation'] = 0.5
@@ -98,6 +101,7 @@ def test_the_page_has_a_row_for_each_preset_in_each_table(tiny, tmp_path):
   assert stored['presets']['tiny']['num_params'] == tiny['num_params']
 
 
+@pytest.mark.slow
 def test_tables_are_well_formed(tiny):
   lines = page.markdown(record({'tiny': tiny})).splitlines()
   widths = [line.count(' | ') for line in lines if line.startswith('|')]

@@ -332,7 +332,7 @@ MISTAKES = [
   # binding, words of the message
   ('Configs.near = 3', ["'Configs'", 'known classes', "Did you mean 'Config'"]),
   ('nerfmlp.net_depth = 3', ["Did you mean 'NerfMLP'"]),
-  ('MLP.net_depth = 3', ["'MLP'", "MLP'?"]),
+  ('PropMLPs.net_depth = 3', ["'PropMLPs'", "'PropMLP'?"]),
   ('Config.batchsize = 3', ["no option 'batchsize'", "'batch_size'"]),
   ('NerfMLP.depth = 3', ["NerfMLP has no option 'depth'", "'net_depth'"]),
   ('NerfMLP.name = "x"', ["no option 'name'"]),

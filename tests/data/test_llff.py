@@ -269,7 +269,11 @@ def test_transforms_json_stands_in_for_colmap(own_folder, monkeypatch):
   assert not asked
   shutil.rmtree(own_folder / 'sparse')
   monkeypatch.setitem(base.SCENES._entries, 'transforms', load_transforms)
-  assert load(own_folder) is with_colmap
+  without = load(own_folder)
+  np.testing.assert_array_equal(
+    without.cameras.camtoworlds, with_colmap.cameras.camtoworlds
+  )
+  assert without.image_names == with_colmap.image_names
   assert asked == ['train']
 
 

@@ -49,6 +49,7 @@ def assert_same_run(got, want):
     jax.tree.map(np.testing.assert_array_equal, tree, other)
 
 
+@pytest.mark.slow
 def test_pixels_on_the_devices_and_several_steps_at_once_are_the_same_run(
   scene, plain
 ):

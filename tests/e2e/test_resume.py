@@ -149,6 +149,7 @@ def test_a_preempted_run_saves_asks_to_be_queued_again_and_loses_nothing(
   assert_same_arrays(folder, straight, STEPS)
 
 
+@pytest.mark.slow
 def test_restart_starts_over_and_keeps_the_old_checkpoints(
   scene, straight, tmp_path
 ):

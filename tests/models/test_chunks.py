@@ -34,8 +34,15 @@ def run(cfg, rays=RAYS, keys=KEYS):
   return both(jax.random.key(0))
 
 
-@pytest.mark.parametrize('at_once', [1, 4, 5])
-@pytest.mark.parametrize('remat', [False, True])
+@pytest.mark.parametrize(
+  'at_once, remat',
+  [
+    (4, True),
+    pytest.param(1, False, marks=pytest.mark.slow),
+    pytest.param(1, True, marks=pytest.mark.slow),
+    pytest.param(5, False, marks=pytest.mark.slow),  # 4 divides, 5 does not
+  ],
+)
 def test_chunks_change_nothing_but_rounding(at_once, remat):
   want, want_grads = run(chunks.ChunkConfig(rays_at_once=12))
   got, grads = run(chunks.ChunkConfig(rays_at_once=at_once, remat=remat))
@@ -44,6 +51,7 @@ def test_chunks_change_nothing_but_rounding(at_once, remat):
   jax.tree.map(same, grads, want_grads)
 
 
+@pytest.mark.slow
 def test_patches_keep_their_shape():
   fold = lambda x: x.reshape((3, 2, 2, *x.shape[1:]))
   patches = jax.tree.map(fold, RAYS)

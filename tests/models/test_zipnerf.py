@@ -144,6 +144,7 @@ def test_far_samples_hardly_see_fine_levels():
   assert np.abs(far).max() < 1e-2 * np.abs(full).max()
 
 
+@pytest.mark.slow
 def test_density_is_zero_outside_of_the_grid():
   params = (
     MLP | dict(warp_fn=None, disable_rgb=True),

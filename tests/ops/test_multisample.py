@@ -154,7 +154,8 @@ def test_bare_points_stand_for_themselves_without_extent():
 
 
 def test_an_unknown_basis_names_the_option():
-  samples = frustum.sample_points(jnp.zeros((1, 1, 3)))
+  tdist, origins, directions, radii = ops_util.random_rays(3, (2,))
+  samples = frustum.sample_rays(origins, directions, radii, tdist, 'cone')
   with pytest.raises(errors.ConfigError, match='unscented_mip_basis'):
     multisample.control_points(samples, 'octagon')
 
