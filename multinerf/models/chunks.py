@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from multinerf import parallel, types
 from multinerf.models import mlp
@@ -40,7 +41,7 @@ def rays_at_once(model: Any, num_rays: int, wanted: int | None = None) -> int:
       as many as keep a level's samples within a core's cache.
 
   Returns:
-    A divisor of num_rays.
+    As many as make chunks of equal size, but for less than one chunk.
   """
   if wanted is None:
     if not parallel.is_cpu() or not _is_dense(model):
@@ -49,8 +50,8 @@ def rays_at_once(model: Any, num_rays: int, wanted: int | None = None) -> int:
     if num_rays * most <= 4 * _CPU_SAMPLES:
       return num_rays
     wanted = _CPU_SAMPLES // most
-  wanted = min(max(wanted, 1), num_rays)
-  return max(n for n in range(1, wanted + 1) if num_rays % n == 0)
+  num_chunks = math.ceil(num_rays / max(wanted, 1))
+  return math.ceil(num_rays / num_chunks)
 
 
 def _is_dense(model):
@@ -92,11 +93,17 @@ def make_render(
     if at_once == num_rays:
       return fn(ray_keys, rays)
 
+    # The last chunk is filled up with copies, which nobody looks at.
+    padding = -num_rays % at_once
+
     def split(x):
-      return x.reshape((-1, at_once) + x.shape[len(batch) :])
+      x = x.reshape((num_rays,) + x.shape[len(batch) :])
+      x = jnp.concatenate([x, x[:padding]])
+      return x.reshape((-1, at_once) + x.shape[1:])
 
     def join(x):
-      return x.reshape(batch + x.shape[2:])
+      flat = x.reshape((-1,) + x.shape[2:])[:num_rays]
+      return flat.reshape(batch + flat.shape[1:])
 
     chunks = jax.tree.map(split, (ray_keys, rays))
     return jax.tree.map(join, jax.lax.map(lambda x: fn(*x), chunks))
