@@ -116,12 +116,13 @@ def render(
     return k + 1, jax.tree.map(write, image, found)
 
   shapes = jax.eval_shape(last_level, order[:pack])
-  image = _as_background(coarse[-1], shapes, n)
+  has_colour = levels[-1].field.rgb is not None
+  image = _as_background(coarse[-1], shapes, n, has_colour)
   count = jnp.sum(live)
   return jax.lax.while_loop(lambda s: s[0] * pack < count, fill, (0, image))[1]
 
 
-def _as_background(coarse, shapes, n: int) -> types.Rendering:
+def _as_background(coarse, shapes, n, has_colour) -> types.Rendering:
   """What the proposals say, in the form of the last level's rendering."""
 
   def like(name):
@@ -135,7 +136,8 @@ def _as_background(coarse, shapes, n: int) -> types.Rendering:
   image = types.Rendering(
     **{field.name: like(field.name) for field in dataclasses.fields(coarse)}
   )
-  # Proposals may have no colour, which is rendered as black: only what is
-  # behind them counts.
+  if has_colour:
+    return image
+  # No colour is rendered as black: only what is behind the proposals counts.
   behind = jnp.maximum(1.0 - image.acc, 1e-3)[..., None]
   return image.replace(rgb=image.rgb / behind)

@@ -4,32 +4,17 @@ import math
 import re
 
 import jax
-import jax.numpy as jnp
+import model_util
 import pytest
 
-from multinerf import types
 from multinerf.config import gin_files, gin_setup
-
-
-def example_rays() -> types.Rays:
-  three, one = jnp.ones((1, 3)), jnp.ones((1, 1))
-  return types.Rays(
-    origins=three,
-    directions=three,
-    viewdirs=three,
-    radii=one,
-    imageplane=jnp.ones((1, 2)),
-    near=one,
-    far=2 * one,
-    cam_idx=jnp.zeros((1, 1), jnp.int32),
-  )
 
 
 @pytest.fixture(scope='module')
 def shapes():
   model = gin_setup.load(['fast.gin']).build_model()
   return jax.eval_shape(
-    lambda key: model.init(key, None, example_rays()), jax.random.key(0)
+    lambda key: model.init(key, None, model_util.rays(1)), jax.random.key(0)
   )['params']
 
 

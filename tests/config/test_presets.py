@@ -5,9 +5,10 @@ import re
 
 import jax
 import jax.numpy as jnp
+import model_util
 import pytest
 
-from multinerf import errors, types
+from multinerf import errors
 from multinerf.config import gin_files, gin_setup
 from multinerf.ops import coord, numerics
 
@@ -303,25 +304,11 @@ def test_every_preset_says_where_it_is_from_and_what_it_promises_and_costs(
   assert 'Promise' in header and 'ost' in header
 
 
-def example_rays() -> types.Rays:
-  three, one = jnp.ones((1, 3)), jnp.ones((1, 1))
-  return types.Rays(
-    origins=three,
-    directions=three,
-    viewdirs=three,
-    radii=one,
-    imageplane=jnp.ones((1, 2)),
-    near=one,
-    far=2 * one,
-    cam_idx=jnp.zeros((1, 1), jnp.int32),
-  )
-
-
 @pytest.mark.parametrize('name', NUM_PARAMS)
 def test_preset_has_the_published_number_of_parameters(name):
   model = gin_setup.load([name]).build_model()
   shapes = jax.eval_shape(
-    lambda key: model.init(key, None, example_rays()), jax.random.key(0)
+    lambda key: model.init(key, None, model_util.rays(1)), jax.random.key(0)
   )
   sizes = {k: num_values(v) for k, v in shapes['params'].items()}
   assert sum(sizes.values()) == NUM_PARAMS[name]
