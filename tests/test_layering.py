@@ -52,7 +52,7 @@ NAME_RULES = tuple(
       r'multinerf/training/writer\.py',
       'TensorBoard is for training/writer.py only',
     ),
-    (DEVICE_CALLS, r'multinerf/parallel\.py', 'belongs to parallel.py'),
+    (DEVICE_CALLS, r'multinerf/parallel/', 'belongs to parallel/'),
     (
       r'numpy\.random\.(?!(Generator|BitGenerator|Philox|PCG64'
       r'|SeedSequence|default_rng)(\.|$))\w+|random\.\w+',
@@ -323,7 +323,7 @@ def plant(root: pathlib.Path, path: str, source: str) -> list[Module]:
     '__init__.py': '"""Facade."""\nfrom multinerf.app import api as Trainer',
     'types.py': '"""T."""\nfrom multinerf import errors as _',
     'errors.py': '',
-    'parallel.py': '"""P."""\nimport jax\nN = jax.device_count',
+    'parallel/devices.py': '"""P."""\nimport jax\nN = jax.device_count',
     'ops/stepfun.py': '"""S."""\nfrom multinerf.ops import coord as _',
     'ops/coord.py': '"""C."""\nimport numpy as np\nG = np.random.default_rng',
     'cameras/pose.py': '"""P."""\nfrom multinerf.ops import stepfun as _',

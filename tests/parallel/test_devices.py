@@ -203,7 +203,7 @@ def test_a_device_per_core_comes_with_more_threads_than_devices():
     done = subprocess.run(
       [sys.executable, '-c', DEVICE_PER_CORE],
       env=env | given,
-      cwd=pathlib.Path(parallel.__file__).parent.parent,
+      cwd=pathlib.Path(parallel.__file__).parents[2],
       capture_output=True,
       text=True,
       check=True,

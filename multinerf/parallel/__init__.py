@@ -1,0 +1,60 @@
+"""Everything that knows about devices and processes; nothing else does.
+
+`devices` has the devices, `processes` how several processes find each other,
+wait for each other and tell each other what they decided, and `stopping` how
+they end after the same step. All public names are here.
+"""
+
+from multinerf.parallel.devices import (
+  AXIS,
+  all_gather,
+  check_divisible,
+  configure_cpu_devices,
+  device_count,
+  device_description,
+  enable_compilation_cache,
+  fold_in_indices,
+  free_memory,
+  is_cpu,
+  is_lead,
+  local_device_count,
+  merge,
+  pmap_step,
+  pmean,
+  process_count,
+  process_index,
+  ray_offset,
+  replicate,
+  shard,
+  share,
+  to_devices,
+  unreplicate,
+  wait,
+)
+
+__all__ = [
+  'AXIS',
+  'all_gather',
+  'check_divisible',
+  'configure_cpu_devices',
+  'device_count',
+  'device_description',
+  'enable_compilation_cache',
+  'fold_in_indices',
+  'free_memory',
+  'is_cpu',
+  'is_lead',
+  'local_device_count',
+  'merge',
+  'pmap_step',
+  'pmean',
+  'process_count',
+  'process_index',
+  'ray_offset',
+  'replicate',
+  'shard',
+  'share',
+  'to_devices',
+  'unreplicate',
+  'wait',
+]
