@@ -78,6 +78,13 @@ def _flag_values() -> flags.FlagValues:
     'Short for Config.checkpoint_dir.',
     flag_values=values,
   )
+  flags.DEFINE_bool(
+    'safe_gin',
+    False,
+    'Gin files are code; with this flag they may not import anything, nor '
+    "name or include what is not multinerf's own: for files of strangers.",
+    flag_values=values,
+  )
   for name in ('mode', 'base_folder'):
     flags.DEFINE_string(
       name,
@@ -102,7 +109,9 @@ def _load(argv: list[str], scope: str) -> gin_setup.Setup:
   for name in ('data_dir', 'checkpoint_dir'):
     if getattr(ours, name) is not None:
       bindings.append(f'Config.{name} = {getattr(ours, name)!r}')
-  return gin_setup.load(ours.gin_configs, bindings, scope=scope)
+  return gin_setup.load(
+    ours.gin_configs, bindings, scope=scope, safe=ours.safe_gin
+  )
 
 
 def _apply_jax_flags() -> None:

@@ -21,7 +21,10 @@ _MAX_GAP_DB = 4.0
 
 
 class CheckpointHook:
-  """Saves in the background every `checkpoint_every` steps and at the end."""
+  """Saves in the background every `checkpoint_every` steps and at the end.
+
+  Only the last one must succeed: see `saver.CheckpointWriter`.
+  """
 
   def __init__(
     self,
@@ -41,12 +44,15 @@ class CheckpointHook:
     del stats
     if loop.due(step, self._period, last=self._last):
       with self._trainer.clock.paused(state):
-        self.save(step)
+        self.save(step, required=step == self._last)
 
-  def save(self, step: int) -> None:
+  def save(self, step: int, *, required: bool = True) -> None:
     """Starts saving the trainer's state, which is that of `step`."""
     self._saver.save(
-      self._trainer.state, step, manifest=self._trainer.manifest()
+      self._trainer.state,
+      step,
+      manifest=self._trainer.manifest(),
+      required=required,
     )
 
 

@@ -4,7 +4,7 @@ import pathlib
 import sys
 
 from multinerf import parallel
-from multinerf.app import cli, writing
+from multinerf.app import cli, snapshots, writing
 from multinerf.app import eval as eval_lib
 from multinerf.app import field as field_lib
 from multinerf.config import gin_setup, views
@@ -18,7 +18,13 @@ _DOC = """Renders the newest checkpoint of a run: the test views, or a path.
 
 Frames go to Config.render_dir (render/ in the run's folder); videos are made
 when all frames are there. Config.render_job_id and render_num_jobs share the
-frames among several processes."""
+frames among several processes.
+
+Where the data set is missing, the cameras are those that training left in the
+run's folder, which then is all that is needed:
+
+  render.py --gin_configs=/runs/chair/config.gin --checkpoint_dir=/runs/chair
+"""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -37,7 +43,14 @@ def run(setup: gin_setup.Setup) -> frames.FramesReport:
   folder = cli.run_folder(setup)
   eval_lib.require_checkpoint(folder)
   shown = console.Console(enabled=parallel.is_lead())
-  scene = cli.load_test_scene(config)
+  if snapshots.needed(config, folder):
+    scene = snapshots.load_test_scene(config, folder)
+    shown.line(
+      f'There is no data set {config.data_dir}: cameras are those that '
+      f'training left in {folder}; options of the data have no effect.'
+    )
+  else:
+    scene = cli.load_test_scene(config)
   cli.show_notes(shown, scene)
   trained = field_lib.TrainedField(
     setup.build_model(), config, scene.cameras, folder, warn=shown.warn

@@ -7,11 +7,11 @@ import math
 import os
 import pathlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from multinerf import errors, parallel
-from multinerf.app import cli, hooks, writing
+from multinerf.app import cli, hooks, snapshots, writing
 from multinerf.app import trainer as trainer_lib
 from multinerf.config import gin_setup, schema, views
 from multinerf.data import base, inspection
@@ -23,6 +23,7 @@ from multinerf.training import (
   loop,
   preemption,
   report,
+  watchdog,
   writer,
 )
 from multinerf.training import saver as saver_lib
@@ -92,6 +93,8 @@ def run(setup: gin_setup.Setup, *, restart: bool = False) -> None:
       shown.line(f'Resumed from step {trainer.step_number}.')
     # Not before everything that may refuse the configuration has accepted it.
     save_config(setup, folder, shown)
+    with writing.into(folder, 'checkpoint_dir'):
+      snapshots.record(setup, folder, shown, scene, test_scene)
     train(trainer, folder, shown, gin_text=setup.operative_config_str)
 
 
@@ -190,6 +193,7 @@ def _train_once(trainer, folder, shown, gin_text) -> None:
       saver_lib.CheckpointWriter(
         folder,
         keep=config.checkpoint_keep,
+        keep_every=config.checkpoint_keep_every,
         is_lead=parallel.is_lead(),
         warn=shown.warn,
       )
@@ -209,15 +213,25 @@ def _train_once(trainer, folder, shown, gin_text) -> None:
     stack.enter_context(shown.progress_bar(first - 1, last))
     collector = stack.enter_context(loop.GarbageCollector(config.gc_every))
     stop = stack.enter_context(preemption.StopSignals())
+    dog = stack.enter_context(
+      watchdog.Watchdog(config.watchdog_minutes, shown.warn)
+    )
+    stack.enter_context(_state_kept_if_diverged(trainer, folder, shown))
     checkpoint = hooks.CheckpointHook(trainer, saver, last)
+    reports = hooks.ReportWriter(trainer, shown, summaries, last)
     step = loop.fit(
       _first_step_announced(trainer, shown),
       first_step=first,
       last_step=last,
       hooks=[
-        *_hooks(trainer, checkpoint, shown, summaries, first, last),
+        _reporter(trainer, reports, shown, first, last),
+        checkpoint,
+        dog.excusing(
+          hooks.TestViewHook(trainer, reports, shown, summaries, last)
+        ),
         hooks.Advance(shown),
         collector,
+        dog,
       ],
       stop=stop,
     )
@@ -247,12 +261,28 @@ def _first_step_announced(trainer, shown) -> loop.Advance:
   return advance
 
 
-def _hooks(
-  trainer, checkpoint, shown, summaries, first, last
-) -> list[loop.Hook]:
-  """Reports (with the guards), then checkpoints, then test views."""
+@contextlib.contextmanager
+def _state_kept_if_diverged(trainer, folder, shown) -> Iterator[None]:
+  """Saves what diverged, to be looked at, where no resume takes it."""
+  try:
+    yield
+  except guards.FieldCollapsedError:  # set aside by who restarts it
+    raise
+  except errors.TrainingDivergedError:
+    aside = pathlib.Path(folder) / f'diverged_step_{trainer.step_number}'
+    try:
+      trainer.save(str(aside))
+      shown.warn(f'The state at the end is kept for inspection in {aside}.')
+    except errors.CheckpointError as error:
+      shown.warn(str(error))  # the divergence is the error to end with
+    raise
+
+
+def _reporter(trainer, reports, shown, first, last) -> report.Reporter:
+  """Reports to the console, TensorBoard and the guards."""
   config = trainer.config
   listeners: list[Callable[[report.Report], None]] = [
+    guards.SpikeGuard(shown.warn),
     guards.NonFiniteGuard(config.nonfinite_grad_limit, shown.warn),
   ]
   # A slow warm-up is not a collapse: wait until the rate has been at its full
@@ -263,14 +293,9 @@ def _hooks(
   decides = math.ceil(check / config.print_every) * config.print_every
   if config.collapse_guard and first <= decides:
     listeners.append(guards.CollapseGuard(check))
-  reports = hooks.ReportWriter(trainer, shown, summaries, last)
-  return [
-    report.Reporter(
-      config.print_every, last, trainer.clock, [reports, *listeners]
-    ),
-    checkpoint,
-    hooks.TestViewHook(trainer, reports, shown, summaries, last),
-  ]
+  return report.Reporter(
+    config.print_every, last, trainer.clock, [reports, *listeners]
+  )
 
 
 if __name__ == '__main__':

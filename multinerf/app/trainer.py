@@ -220,6 +220,7 @@ class Trainer:
       self.state,
       self._step,
       keep=self.config.checkpoint_keep,
+      keep_every=self.config.checkpoint_keep_every,
       manifest=self.manifest(),
       is_lead=parallel.is_lead(),
     )

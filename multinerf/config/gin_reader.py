@@ -19,10 +19,24 @@ SCOPES = ('train', 'eval')
 
 
 class Reader:
-  """Feeds gin statement by statement and remembers where each one stands."""
+  """Feeds gin statement by statement and remembers where each one stands.
 
-  def __init__(self, class_names: tuple[str, ...]):
+  Args:
+    class_names: Our classes, for messages and for `safe`.
+    safe: Refuses what a stranger's file could do harm with: `import`, which
+      runs code; names of anything but our classes and the functions of
+      `externals`; and `include` of files that are neither beside the file nor
+      presets. Values are literals in any case; nothing is evaluated.
+  """
+
+  def __init__(self, class_names: tuple[str, ...], *, safe: bool = False):
     self._class_names = class_names
+    self._safe = safe
+    self._allowed = {
+      *(f'multinerf.{name}' for name in class_names),
+      *externals.table(),
+      'gin.macro',
+    }
     self._bindings: dict[tuple[str, str, str], tuple[Any, str]] = {}
     self.imports: list[str] = []
 
@@ -50,6 +64,8 @@ class Reader:
           self._bind(statement, where)
         elif isinstance(statement, config_parser.IncludeStatement):
           beside = chain[-1].parent if chain else None
+          if self._safe:
+            _check_include(statement.filename)
           self.read_file(statement.filename, beside=beside, chain=chain)
         elif isinstance(statement, config_parser.ImportStatement):
           self._import(statement)
@@ -57,6 +73,8 @@ class Reader:
   def _bind(self, statement: Any, where: str) -> None:
     """Hands one binding to gin, or says which name is wrong."""
     scope, selector, arg, value, _ = statement
+    for reference in gin.config.iterate_references(value):
+      self._check_allowed(reference.selector)
     if not arg:  # NAME = value defines the macro %NAME.
       scope = f'{scope}/{selector}' if scope else selector
       selector, arg = 'gin.macro', 'value'
@@ -70,6 +88,7 @@ class Reader:
         f'{", ".join(self._class_names)}.'
         f'{registry.suggest(selector, self._class_names)}'
       )
+    self._check_allowed(info.selector)
     try:
       gin.bind_parameter((scope, selector, arg), value)
     except ValueError as e:
@@ -82,6 +101,11 @@ class Reader:
   def _import(self, statement: Any) -> None:
     """Runs `import some.module`: how files bring in users' plug-ins."""
     text = statement.format()
+    if self._safe:
+      raise errors.ConfigError(
+        f'{text!r} would run code, which --safe_gin refuses; read the file, and '
+        'leave the flag away if you trust it.'
+      )
     if '__gin__' in text:
       raise errors.ConfigError(
         "gin's dynamic registration is not supported; decorate with "
@@ -94,6 +118,17 @@ class Reader:
         f'cannot {text}: {one_line(e)} (is its folder on PYTHONPATH?)'
       ) from e
     self.imports.append(text)
+
+  def _check_allowed(self, selector: str) -> None:
+    """Refuses, if files are not trusted, names that are not ours."""
+    if not self._safe:
+      return
+    info = gin_values.lookup(selector)
+    if info is None or info.selector not in self._allowed:
+      raise errors.ConfigError(
+        f"{selector} is none of multinerf's own names, which --safe_gin "
+        'refuses.'
+      )
 
   def check(self) -> None:
     """Checks scopes, macros, references and types of all bindings."""
@@ -134,6 +169,16 @@ class Reader:
     """Yields the references in all bindings."""
     for value, _ in self._bindings.values():
       yield from gin.config.iterate_references(value)
+
+
+def _check_include(name: str) -> None:
+  """Refuses paths that lead out of the folders that are searched."""
+  path = pathlib.PurePath(name)
+  if path.is_absolute() or '..' in path.parts or name.startswith('~'):
+    raise errors.ConfigError(
+      f'include {name!r} is neither beside the file nor a preset, which '
+      '--safe_gin refuses.'
+    )
 
 
 def _statements(text: str, source: str) -> Iterator[Any]:

@@ -84,6 +84,7 @@ def load(
   bindings: Sequence[str] | str = (),
   *,
   scope: str = 'train',
+  safe: bool = False,
   classes: Mapping[str, type] = MODEL_CLASSES,
 ) -> Setup:
   """Reads gin files, then bindings; the last value of an option counts.
@@ -95,6 +96,8 @@ def load(
     bindings: Gin statements, e.g. 'Config.batch_size = 4096'.
     scope: 'train', or 'eval' for evaluation and rendering: bindings such as
       `eval/Config.render_chunk_size = 4096` hold in their scope only.
+    safe: For files of strangers, see `gin_reader.Reader`; gin files are code
+      otherwise.
     classes: Classes to register as Model, NerfMLP, PropMLP, MLP, and others.
 
   Raises:
@@ -107,7 +110,7 @@ def load(
     )
   gin.clear_config()
   _register({'Config': schema.Config, **classes})
-  reader = gin_reader.Reader(tuple({'Config': 0, **classes}))
+  reader = gin_reader.Reader(tuple({'Config': 0, **classes}), safe=safe)
   for name in [configs] if isinstance(configs, str) else configs:
     reader.read_file(name, beside=None, chain=())
   for text in [bindings] if isinstance(bindings, str) else bindings:

@@ -223,6 +223,18 @@ class TrainingOptions:
   checkpoint_keep: int = option(
     100, 'How many checkpoints to keep, newest first. New here.', ge=1
   )
+  checkpoint_keep_every: int = option(
+    0,
+    'Checkpoints of multiples of this many steps are kept for good; 0: only '
+    'the newest checkpoint_keep are. New here.',
+    ge=0,
+  )
+  watchdog_minutes: float = option(
+    10.0,
+    'When no step has ended for this long, write what every thread is doing '
+    'to stderr, and again after as long; training goes on. 0: never. New here.',
+    ge=0,
+  )
   print_every: int = option(
     100,
     'Steps between lines in the log and TensorBoard; means over them.',

@@ -31,6 +31,7 @@ APP_OPTIONS = (
   'print_every',
   'steps_per_dispatch',
   'train_render_every',
+  'watchdog_minutes',
 )
 
 # Options that no view claims, and why. Shrink this as features arrive:

@@ -41,6 +41,7 @@ Manifest = Mapping[str, Any]
 Warn = Callable[[str], Any]
 
 _NAME = re.compile(r'checkpoint_(0|[1-9]\d*)')
+_MAX_MANIFEST_BYTES = 2**26
 _PACKAGES = ('multinerf', 'jax', 'jaxlib', 'flax', 'optax', 'numpy')
 
 
@@ -52,17 +53,24 @@ class CheckpointConfig:
     checkpoint_dir: Folder, relative or absolute; None writes nothing.
     checkpoint_every: Steps between checkpoints, >= 1.
     checkpoint_keep: How many of the newest stay, >= 1. MultiNeRF: 100.
+    checkpoint_keep_every: Those of multiples of so many steps stay, too; 0
+      keeps no others.
   """
 
   checkpoint_dir: str | None = None
   checkpoint_every: int = 25000
   checkpoint_keep: int = 100
+  checkpoint_keep_every: int = 0
 
   def __post_init__(self):
-    for name in ('checkpoint_every', 'checkpoint_keep'):
-      if getattr(self, name) < 1:
+    for name, least in (
+      ('checkpoint_every', 1),
+      ('checkpoint_keep', 1),
+      ('checkpoint_keep_every', 0),
+    ):
+      if getattr(self, name) < least:
         raise errors.ConfigError(
-          f'{name} = {getattr(self, name)} must be at least 1 '
+          f'{name} = {getattr(self, name)} must be at least {least} '
           f'(gin: Config.{name}).'
         )
 
@@ -111,6 +119,7 @@ def save(
   step: int,
   *,
   keep: int,
+  keep_every: int = 0,
   manifest: Manifest | None = None,
   is_lead: bool = True,
   warn: Warn = python_warning,
@@ -127,6 +136,7 @@ def save(
       optax state) of host arrays; no typed JAX keys.
     step: The step that `state` holds; names the file.
     keep: How many stay, >= 1.
+    keep_every: Those of its multiples stay as well; 0: none do.
     manifest: JSON-compatible extras (wall time so far, gin text, ...), stored
       as `manifest['run']`.
     is_lead: False on all processes but one: nothing is written.
@@ -171,7 +181,7 @@ def save(
       f'{error.strerror or error}. Earlier checkpoints are intact; free '
       f'space or choose another folder (gin: Config.checkpoint_dir).'
     ) from error
-  _prune(path.parent, step, keep, warn)
+  _prune(path.parent, step, (keep, keep_every), warn)
   return path
 
 
@@ -197,8 +207,11 @@ def set_aside(folder: Folder, name: str, *, is_lead: bool = True) -> None:
     ) from error
 
 
-def _prune(folder: pathlib.Path, step: int, keep: int, warn: Warn) -> None:
-  """Removes all but the newest `keep` checkpoints up to `step`."""
+def _prune(
+  folder: pathlib.Path, step: int, keeps: tuple[int, int], warn: Warn
+) -> None:
+  """Removes what neither `keep` nor `keep_every` asks for, up to `step`."""
+  keep, keep_every = keeps
   steps = available_steps(folder)
   later = [s for s in steps if s > step]
   if later:
@@ -210,6 +223,8 @@ def _prune(folder: pathlib.Path, step: int, keep: int, warn: Warn) -> None:
   # Folders are Orbax checkpoints of another program: not ours to remove.
   is_ours = lambda s: s <= step and checkpoint_path(folder, s).is_file()
   for old in list(filter(is_ours, steps))[:-keep]:
+    if keep_every and old % keep_every == 0:
+      continue
     try:
       checkpoint_path(folder, old).unlink(missing_ok=True)
       manifest_path(folder, old).unlink(missing_ok=True)
@@ -310,7 +325,7 @@ def _read(folder: Folder, step: int) -> tuple[Any, dict[str, Any]]:
     data = path.read_bytes()
     sidecar = manifest_path(folder, step)
     if sidecar.exists():
-      manifest = json.loads(sidecar.read_text())
+      manifest = _read_manifest(sidecar)
       if len(data) != manifest['num_bytes']:
         raise _DamagedError(
           f'{path} is damaged: {len(data)} of {manifest["num_bytes"]} bytes.'
@@ -319,7 +334,7 @@ def _read(folder: Folder, step: int) -> tuple[Any, dict[str, Any]]:
         raise _DamagedError(f'{path} is damaged: its checksum is wrong.')
   except OSError as error:
     raise _DamagedError(f'{path} cannot be read: {error}.') from error
-  except (ValueError, KeyError, TypeError) as error:
+  except (ValueError, KeyError, TypeError, RecursionError) as error:
     raise _DamagedError(f'The manifest of {path} is damaged.') from error
   try:
     found = serialization.msgpack_restore(data)
@@ -331,6 +346,23 @@ def _read(folder: Folder, step: int) -> tuple[Any, dict[str, Any]]:
   if not isinstance(found, dict):
     raise _DamagedError(f'{path} is damaged or no checkpoint.')
   return found, manifest
+
+
+def _read_manifest(path: pathlib.Path) -> dict[str, Any]:
+  """A manifest whose entries that are read later are what they should be.
+
+  Raises:
+    ValueError, KeyError, TypeError, RecursionError, OSError: It is none.
+  """
+  if path.stat().st_size > _MAX_MANIFEST_BYTES:
+    raise ValueError('it is too large')
+  manifest = json.loads(path.read_text())
+  if not isinstance(manifest['run'], dict):
+    raise TypeError('its entry run is not an object')
+  seconds = manifest['run'].get('train_seconds', 0.0)
+  if not isinstance(seconds, int | float) or not 0 <= seconds < float('inf'):
+    raise ValueError('its train_seconds is no duration')
+  return manifest
 
 
 def _read_orbax(path: pathlib.Path) -> Any:

@@ -138,10 +138,12 @@ class Console:
     """Prints one line, above the progress bar if there is one."""
     if not self._enabled:
       return
-    if self._bar is not None:
-      tqdm.tqdm.write(text, file=self._stream)
-    else:
-      print(text, file=self._stream, flush=True)
+    # A log on a full disk or a pipe that nobody reads is no reason to end.
+    with contextlib.suppress(OSError):
+      if self._bar is not None:
+        tqdm.tqdm.write(text, file=self._stream)
+      else:
+        print(text, file=self._stream, flush=True)
 
   def warn(self, message: str) -> None:
     """Prints a warning; fits wherever a `warn` callable is wanted."""

@@ -12,6 +12,14 @@ from multinerf.training import report as report_lib
 # Healthy fields are past 0.8 by then (docs/troubleshooting.md).
 MIN_EXPLAINED = 0.1
 
+# A loss this many deviations (and this many times) above the running median
+# is a spike. Batches are random: on healthy runs 5 deviations happen.
+_SPIKE_DEVIATIONS = 10.0
+_SPIKE_RATIO = 2.0
+_SPIKE_WINDOW = 1000  # steps that the median is taken over
+_SPIKE_HISTORY = 100  # as many are needed before anything is compared
+_SPIKE_REPORTS = 10  # one line at most in so many reports
+
 
 class FieldCollapsedError(errors.TrainingDivergedError):
   """The field is dead and should be started again from another seed."""
@@ -56,6 +64,55 @@ class NonFiniteGuard:
       f'{elements} non-finite gradient values were set to 0 in '
       f'{bad.size} steps between {steps[0]} and {steps[-1]}.'
     )
+
+
+class SpikeGuard:
+  """Tells of losses far above what they were, one line now and then.
+
+  Compared are the losses since the last report with the median of the last
+  thousand steps, in units of their median deviation from it (scaled to that
+  of a normal distribution). Spikes do not count towards the median.
+
+  Args:
+    warn: Called with one line.
+  """
+
+  def __init__(self, warn: Callable[[str], None]):
+    self._warn = warn
+    self._history = np.zeros(0)
+    self._unreported = 0
+    self._quiet = 0  # reports for which nothing more is said
+
+  def __call__(self, report: report_lib.Report) -> None:
+    """Looks at the losses of a report."""
+    losses = np.asarray(report.table['loss'], np.float64).reshape(-1)
+    is_spike = np.zeros(losses.shape, bool)
+    if len(self._history) >= _SPIKE_HISTORY:
+      median = np.median(self._history)
+      deviation = 1.4826 * np.median(np.abs(self._history - median))
+      limit = max(
+        median + _SPIKE_DEVIATIONS * deviation, _SPIKE_RATIO * abs(median)
+      )
+      # Not `>`: a loss of NaN is one, too.
+      is_spike = ~(losses <= limit)
+      self._report(report, losses, is_spike, median)
+    kept = losses[~is_spike & np.isfinite(losses)]
+    self._history = np.concatenate([self._history, kept])[-_SPIKE_WINDOW:]
+
+  def _report(self, report, losses, is_spike, median) -> None:
+    self._quiet = max(self._quiet - 1, 0)
+    self._unreported += int(is_spike.sum())
+    if not is_spike.any() or self._quiet:
+      return
+    at = int(
+      np.argmax(np.where(is_spike, np.nan_to_num(losses, nan=np.inf), 0))
+    )
+    self._warn(
+      f'The loss jumped to {losses[at]:.3g} at step '
+      f'{report.step - report.num_steps + 1 + at}; its running median is '
+      f'{median:.3g} ({self._unreported} such steps since the last warning).'
+    )
+    self._unreported, self._quiet = 0, _SPIKE_REPORTS
 
 
 class CollapseGuard:

@@ -281,6 +281,36 @@ def test_a_damaged_newest_is_reported_and_the_one_before_is_used(
     checkpoints.restore(tmp_path, make_state(), 30, warn=heard)
 
 
+@pytest.mark.parametrize(
+  'text',
+  [
+    '[' * 100_000,
+    '{}',
+    '[1]',
+    'null',
+    '{"num_bytes": 1, "sha256": "", "run": []}',
+    '{"num_bytes": 1, "sha256": "", "run": {"train_seconds": "x"}}',
+    '{"num_bytes": 1, "sha256": "", "run": {"train_seconds": NaN}}',
+    '{"num_bytes": 1, "sha256": "", "run": {"train_seconds": -1}}',
+    'x' * 2**20,
+  ],
+)
+def test_a_manifest_that_is_none_is_damage_and_not_a_crash(tmp_path, text):
+  save_steps(tmp_path, 10, 20)
+  (tmp_path / 'manifest_20.json').write_text(text)
+  heard = Heard()
+  state, _ = checkpoints.restore(tmp_path, make_state(), warn=heard)
+  assert state.step == 10 and len(heard) == 1
+
+
+def test_a_manifest_of_gigabytes_is_not_read(tmp_path):
+  save_steps(tmp_path, 10)
+  with open(tmp_path / 'manifest_10.json', 'wb') as file:
+    file.truncate(2**33)  # takes no room on the disk
+  with pytest.raises(errors.CheckpointError, match='manifest .* damaged'):
+    checkpoints.restore(tmp_path, make_state())
+
+
 def test_nothing_but_damaged_checkpoints_is_an_error_also_for_training(
   tmp_path,
 ):
@@ -614,10 +644,17 @@ def test_the_writer_starts_no_thread_before_the_first_save(tmp_path):
   assert threading.active_count() == before
 
 
-@pytest.mark.parametrize('name', ['checkpoint_every', 'checkpoint_keep'])
-def test_periods_below_one_are_refused_with_the_gin_key(name):
+@pytest.mark.parametrize(
+  ('name', 'value'),
+  [
+    ('checkpoint_every', 0),
+    ('checkpoint_keep', 0),
+    ('checkpoint_keep_every', -1),
+  ],
+)
+def test_periods_that_are_too_small_are_refused_with_the_gin_key(name, value):
   with pytest.raises(errors.ConfigError, match=f'gin: Config.{name}'):
-    checkpoints.CheckpointConfig(**{name: 0})
+    checkpoints.CheckpointConfig(**{name: value})
 
 
 def test_the_manifest_is_plain_json(tmp_path):

@@ -1,3 +1,4 @@
+import contextlib
 import io
 import itertools
 import re
@@ -196,3 +197,12 @@ def test_the_width_follows_the_number_of_digits():
     line = console.format_progress(make_progress(step=1, max_steps=max_steps))
     # ceil(log10(max_steps)) + 1, spec/behaviour.md 13.3.
     assert line.index('/') == exponent + extra + 1
+
+
+def test_a_log_on_a_full_disk_does_not_end_the_run():
+  with open('/dev/full', 'w') as full:
+    shown = console.Console(stream=full)
+    shown.line('lost')
+    shown.warn('lost, too')
+    with contextlib.suppress(OSError):  # what the file still holds back
+      full.close()

@@ -62,6 +62,55 @@ def test_limit_zero_only_warns(lines):
   assert len(lines) == 1
 
 
+def loss_report(step, losses):
+  return report.Report(step, {'loss': np.float32(losses)}, 1.0, 1.0)
+
+
+def calm_losses(num_reports=5, num_steps=100):
+  gen = np.random.default_rng(0)
+  return np.exp(gen.normal(-3, 0.2, (num_reports, num_steps)))
+
+
+def test_a_loss_that_jumps_is_named_with_its_step_and_the_median(lines):
+  guard = guards.SpikeGuard(lines.append)
+  for i, losses in enumerate(calm_losses()):
+    guard(loss_report(100 * (i + 1), losses))
+  assert lines == []
+  losses = calm_losses()[0]
+  losses[41:43] = 2.0, 3.0
+  guard(loss_report(600, losses))
+  (line,) = lines
+  assert 'jumped to 3 at step 543' in line
+  assert 'median is 0.04' in line and '2 such steps' in line
+
+
+def test_spikes_are_reported_now_and_then_but_all_are_counted(lines):
+  guard = guards.SpikeGuard(lines.append)
+  guard(loss_report(100, calm_losses()[0]))
+  for i in range(11):
+    losses = calm_losses()[1]
+    losses[5] = 9.0
+    guard(loss_report(200 + 100 * i, losses))
+  assert len(lines) == 2
+  assert '1 such steps' in lines[0] and '10 such steps' in lines[1]
+
+
+@pytest.mark.parametrize('bad', [np.nan, np.inf])
+def test_losses_that_are_no_numbers_are_spikes_and_leave_no_trace(bad, lines):
+  guard = guards.SpikeGuard(lines.append)
+  guard(loss_report(100, calm_losses()[0]))
+  guard(loss_report(200, [bad] * 100))
+  guard(loss_report(300, calm_losses()[1]))
+  assert len(lines) == 1 and '100 such steps' in lines[0]
+
+
+def test_slow_changes_and_the_first_steps_are_no_spikes(lines):
+  guard = guards.SpikeGuard(lines.append)
+  for i, level in enumerate(np.geomspace(1, 1e-4, 40)):
+    guard(loss_report(100 * (i + 1), level * calm_losses()[i % 5]))
+  assert lines == []
+
+
 def collapse_report(step, mse, spread, psnr=20.0, num_steps=10):
   """A report whose last level has the given error; the first is perfect."""
   table = {

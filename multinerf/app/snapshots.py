@@ -1,0 +1,105 @@
+"""What training writes down of its scene, and rendering without the data."""
+
+import dataclasses
+import hashlib
+import pathlib
+
+import numpy as np
+
+from multinerf import errors
+from multinerf.config import gin_setup, schema, views
+from multinerf.data import base, snapshot
+from multinerf.evaluation import paths, results
+from multinerf.training import console
+
+
+def record(
+  setup: gin_setup.Setup,
+  folder: str,
+  shown: console.Console,
+  scene: base.Scene,
+  test_scene: base.Scene | None,
+) -> None:
+  """Writes the cameras of both splits into the run's folder, once.
+
+  Views that cannot be loaded are left out, with a note: training does not
+  need them.
+
+  Args:
+    setup: The configuration.
+    folder: The run's folder.
+    shown: For the note.
+    scene: The training views.
+    test_scene: The held-out views if they are loaded; else they are read.
+  """
+  path = pathlib.Path(folder) / snapshot.FILE
+  cfg = views.view(setup.config, base.DataConfig)
+  # New poses under the same options are another record, too.
+  poses = np.asarray(scene.cameras.camtoworlds).tobytes()
+  key = hashlib.sha256(repr(cfg).encode() + poses).hexdigest()
+  if _key_of(path) == key:
+    return
+  scenes = {'train': scene}
+  wanted = {'test': lambda: test_scene or base.load_scene(cfg, 'test')}
+  if cfg.dataset_loader in paths.CAPTURE_LOADERS:
+    whole = dataclasses.replace(
+      cfg, render_path=True, multiscale_train_factors=None
+    )
+    wanted['path'] = lambda: base.load_scene(whole, 'test')
+  elif cfg.dataset_loader in base.CAMERA_PATHS.names():
+    wanted['own'] = lambda: base.CAMERA_PATHS.get(cfg.dataset_loader)(cfg)
+  for name, load in wanted.items():
+    try:
+      found = load()
+    except (errors.DataError, errors.ConfigError) as error:
+      shown.line(
+        f'note: {snapshot.FILE} has no {name} cameras, so that these can be '
+        f'rendered only where the data are: {error}'
+      )
+      continue
+    if found is not None:
+      scenes[name] = found
+  results.write_text(path, snapshot.to_text(snapshot.Snapshot(key, scenes)))
+
+
+def _key_of(path: pathlib.Path) -> str | None:
+  """The configuration of an earlier record; None if there is none to keep."""
+  if not path.exists():
+    return None
+  try:
+    return snapshot.read(path).key
+  except errors.DataError:  # damaged: it is about to be replaced
+    return None
+
+
+def needed(config: schema.Config, folder: str) -> bool:
+  """Whether the data set is gone and the run's folder knows its cameras."""
+  if config.dataset_loader == 'synthetic' and not config.data_dir:
+    return False
+  data_dir = config.data_dir
+  there = data_dir and pathlib.Path(data_dir).expanduser().is_dir()
+  return not there and (pathlib.Path(folder) / snapshot.FILE).is_file()
+
+
+def load_test_scene(config: schema.Config, folder: str) -> base.Scene:
+  """What `cli.load_test_scene` gives, from the run's folder, without pixels.
+
+  Raises:
+    DataError: The file is damaged, or has not the cameras that are wanted.
+  """
+  path = pathlib.Path(folder) / snapshot.FILE
+  scenes = snapshot.read(path).scenes
+  render = views.view(config, paths.RenderConfig)
+  if not config.render_path:
+    if 'test' not in scenes:
+      raise errors.DataError(
+        f'{path} has no test views; set Config.render_path = True, or '
+        f'Config.data_dir to the data set.'
+      )
+    return scenes['test']
+  if 'own' in scenes and paths.path_kind(render) not in ('file', 'spline'):
+    return paths.render_path_scene(render, scenes['own'], 'own')
+  source = scenes.get('path') or scenes.get('train')
+  if source is None:
+    raise errors.DataError(f'{path} has no cameras to draw a path through.')
+  return paths.render_path_scene(render, source)
