@@ -159,6 +159,13 @@ class BatchOptions:
   num_border_pixels_to_mask: int = option(
     0, 'Never train on pixels this close to the image border.', ge=0
   )
+  opaque_ray_fraction: float = option(
+    0.0,
+    'At least this share of a batch is drawn from pixels of an opacity above '
+    '0, where images have opacities (without them it has no effect). New here.',
+    ge=0,
+    le=1,
+  )
   prefetch_batches: int = option(
     3, 'Batches prepared ahead by a host thread. New here.', ge=1
   )

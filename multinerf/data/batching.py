@@ -26,6 +26,8 @@ class SamplerConfig:
     num_border_pixels_to_mask: This many pixels along each edge of an image
       are never drawn.
     np_rng_seed: Seed of the draws.
+    opaque_ray_fraction: At least this share of a batch, in [0, 1], is drawn
+      from pixels of an opacity above 0, if the images have opacities.
     depth_source: 'maps' reads depths at the drawn pixels; 'points' draws
       `depth_ray_fraction` of the batch from the scene's keypoints.
     depth_ray_fraction: See `depth_source`.
@@ -40,6 +42,7 @@ class SamplerConfig:
   patch_size: int = 1
   num_border_pixels_to_mask: int = 0
   np_rng_seed: int = 20201473
+  opaque_ray_fraction: float = 0.0
   depth_source: str = 'maps'
   depth_ray_fraction: float = 0.25
   depth_loss_mult: float = 0.0
@@ -73,6 +76,10 @@ class RaySampler:
   sizes get their share, an image without any valid position gets none. With
   patch_size 1 every valid pixel is equally likely.
 
+  With an opaque_ray_fraction this share of the rays, evenly spread over the
+  batch, is uniform over the pixels (of all images, or of the batch's) in which
+  something was seen; the others are drawn as ever.
+
   With depth_source 'points' and a scene that has keypoints, a share of the rays
   goes through these instead, uniform over all of them (or over those of the
   batch's image), and only these rays have depths.
@@ -99,6 +106,9 @@ class RaySampler:
     self._positions = positions.find(
       scene, cfg.patch_size, cfg.num_border_pixels_to_mask
     )
+    self._opaque = None
+    if cfg.opaque_ray_fraction > 0:
+      self._opaque = positions.find_opaque(scene, cfg.num_border_pixels_to_mask)
     self._keypoints = None
     if cfg.depth_source == 'points' and scene.keypoints is not None:
       self._keypoints = keypoints.find(
@@ -164,6 +174,8 @@ class RaySampler:
       one, _ = self._positions.draw(generator, None)
       at = self._positions.draw_in(generator, one, self._num_patches)
       image = np.full(self._num_patches, one)
+    if self._opaque is not None:
+      self._draw_opaque(generator, one, image, at)
     left, top = self._positions.corner(image, at)
     if self._keypoints is None:
       return _Draw(image, left, top)
@@ -175,6 +187,15 @@ class RaySampler:
     keypoint = np.full(self._num_patches, -1)
     keypoint[places] = chosen
     return _Draw(image, left, top, keypoint)
+
+  def _draw_opaque(self, generator, one, image, at):
+    """Replaces a share of the places; none if image `one` has no such pixel."""
+    count = round(self._cfg.opaque_ray_fraction * self._num_patches)
+    places = keypoints.spread(count, self._num_patches)
+    if one is None:
+      image[places], at[places] = self._opaque.draw(generator, count)
+    elif self._opaque.has(one):
+      at[places] = self._opaque.draw_in(generator, one, count)
 
   def _places(self, draw: _Draw) -> types.Batch:
     """All pixels of the patches, and what is known without the images."""
@@ -237,6 +258,16 @@ def _check_options(cfg: SamplerConfig):
     raise errors.ConfigError(
       f'Config.batch_size = {cfg.batch_size} is not a multiple of '
       f'patch_size^2 = {cfg.patch_size**2} (gin: Config.patch_size).'
+    )
+  if not 0 <= cfg.opaque_ray_fraction <= 1:
+    raise errors.ConfigError(
+      f'Config.opaque_ray_fraction = {cfg.opaque_ray_fraction} is not in '
+      '[0, 1].'
+    )
+  if cfg.opaque_ray_fraction > 0 and cfg.patch_size > 1:
+    raise errors.ConfigError(
+      f'Config.opaque_ray_fraction = {cfg.opaque_ray_fraction} draws single '
+      f'pixels; it needs Config.patch_size = 1, not {cfg.patch_size}.'
     )
   if cfg.depth_source == 'points' and cfg.patch_size > 1:
     raise errors.ConfigError(

@@ -42,6 +42,14 @@ class KeypointRays:
     return generator.integers(start, end, size=len(self.places))
 
 
+def spread(count: int, num_rays: int) -> Int[np.ndarray, ' count']:
+  """`count` places of `num_rays`, evenly spread.
+
+  Each run of b of the rays has count b / num_rays of them, rounded up or down.
+  """
+  return np.arange(count) * num_rays // max(count, 1)
+
+
 def find(
   scene: base.Scene, num_rays: int, fraction: float, border: int
 ) -> KeypointRays | None:
@@ -83,5 +91,5 @@ def find(
       *(getattr(points, f.name)[chosen] for f in dataclasses.fields(points))
     ),
     np.concatenate([[0], np.cumsum(counts)]),
-    np.arange(count) * num_rays // count,
+    spread(count, num_rays),
   )

@@ -61,6 +61,10 @@ class Positions:
       return at
     return self.index[start + at].astype(np.int64) - self.first[image]
 
+  def has(self, image: int | np.integer) -> bool:
+    """Whether an image has any valid position."""
+    return bool(self.starts[image] < self.starts[image + 1])
+
   def corner(
     self, image: Int[np.ndarray, ' size'], at: Int[np.ndarray, ' size']
   ) -> tuple[Int[np.ndarray, ' size'], Int[np.ndarray, ' size']]:
@@ -85,6 +89,45 @@ def find(scene: base.Scene, patch_size: int, border: int) -> Positions:
   Raises:
     ConfigError: An image is too small for a patch, or the masks leave none.
   """
+  found = _number(scene, patch_size, border)
+  masks = scene.masks
+  if masks is None or masks.values.all():
+    return found
+  found = _only(found, scene.images, patch_size, lambda i: masks.image(i) != 0)
+  if len(found.index) == 0:
+    raise errors.ConfigError(
+      f'The masks of scene {scene.name!r} leave no room for a patch of '
+      f'{patch_size} pixels inside a border of {border} in any image (gin: '
+      'Config.mask_dir, Config.mask_keeps, Config.patch_size, '
+      'Config.num_border_pixels_to_mask).'
+    )
+  return found
+
+
+def find_opaque(scene: base.Scene, border: int) -> Positions | None:
+  """Numbers the pixels in which something was seen: of an opacity above 0.
+
+  Args:
+    scene: With images, and masks or not.
+    border: Pixels along each edge of an image that are left out.
+
+  Returns:
+    None if the images have no opacity, or no pixel is left.
+  """
+  images, masks = scene.images, scene.masks
+  if images.values.shape[-1] != 4:
+    return None
+
+  def keep(i):
+    opaque = images.image(i)[..., 3:] > 0
+    return opaque if masks is None else opaque & (masks.image(i) != 0)
+
+  found = _only(_number(scene, 1, border), images, 1, keep)
+  return found if len(found.index) else None
+
+
+def _number(scene, patch_size, border):
+  """All positions, masked or not."""
   lost = 2 * border + patch_size - 1
   columns = scene.images.widths.astype(np.int64) - lost
   rows = scene.images.heights.astype(np.int64) - lost
@@ -97,32 +140,30 @@ def find(scene: base.Scene, patch_size: int, border: int) -> Positions:
     )
   room = columns * rows
   first = np.concatenate([[0], np.cumsum(room)])
-  index, starts = None, first
-  if scene.masks is not None and not scene.masks.values.all():
-    index, starts = _valid_positions(scene.masks, first, patch_size, border)
-    if len(index) == 0:
-      raise errors.ConfigError(
-        f'The masks of scene {scene.name!r} leave no room for a patch of '
-        f'{patch_size} pixels inside a border of {border} in any image (gin: '
-        'Config.mask_dir, Config.mask_keeps, Config.patch_size, '
-        'Config.num_border_pixels_to_mask).'
-      )
   even = bool((room == room[0]).all())
-  return Positions(first, columns, border, index, starts, even)
+  return Positions(first, columns, border, None, first, even)
 
 
-def _valid_positions(masks, first, patch_size, border):
-  """`Positions.index` and `Positions.starts`."""
+def _only(found, images, patch_size, keep):
+  """The positions of patches all of whose pixels are kept.
+
+  Args:
+    found: All positions.
+    images: The buffer they lie in.
+    patch_size: Side of the patches.
+    keep: Number of an image -> [h, w, 1] bool.
+  """
+  border, first = found.border, found.first
   # 4 bytes a position, as many as the colours take, while that is enough.
   dtype = np.uint32 if first[-1] <= 2**32 else np.int64
-  found = []
-  for i in range(len(masks)):
-    height, width = int(masks.heights[i]), int(masks.widths[i])
-    keep = masks.image(i)[border : height - border, border : width - border, 0]
-    at = np.flatnonzero(_all_in_window(keep != 0, patch_size))
-    found.append((first[i] + at).astype(dtype))
-  counts = [len(at) for at in found]
-  return np.concatenate(found), np.concatenate([[0], np.cumsum(counts)])
+  index = []
+  for i in range(len(images)):
+    height, width = int(images.heights[i]), int(images.widths[i])
+    inside = keep(i)[border : height - border, border : width - border, 0]
+    at = np.flatnonzero(_all_in_window(inside, patch_size))
+    index.append((first[i] + at).astype(dtype))
+  starts = np.concatenate([[0], np.cumsum([len(at) for at in index])])
+  return dataclasses.replace(found, index=np.concatenate(index), starts=starts)
 
 
 def _all_in_window(

@@ -140,6 +140,7 @@ ADDED = dict(
   collapse_check_step=200,
   collapse_max_restarts=5,
   prefetch_batches=3,
+  opaque_ray_fraction=0.0,
   pixels_on_device='auto',
   steps_per_dispatch=1,
   rays_at_once=None,
