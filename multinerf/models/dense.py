@@ -24,10 +24,20 @@ class Pending(NamedTuple):
 
   def apply(self) -> Array:
     """The output."""
-    return self.x @ self.kernel + self.bias
+    return matmul(self.x, self.kernel) + self.bias
 
 
 Part = Array | Pending
+
+
+def matmul(x: Array, kernel: Array) -> Array:
+  """x [..., k] @ kernel [k, m] with all samples in one axis.
+
+  The kernel's gradient is then a product of two matrices. With several axes to
+  sum over XLA first writes transposed copies of both (docs/performance.md).
+  """
+  flat = x.reshape(-1, x.shape[-1]) @ kernel
+  return flat.reshape(*x.shape[:-1], kernel.shape[-1])
 
 
 def width(part: Part) -> int:
@@ -79,5 +89,5 @@ class Dense(nn.Module):
       if isinstance(part, Pending):
         rows, total = part.kernel @ rows, total + part.bias @ rows
         part = part.x
-      total = part.astype(self.dtype) @ rows + total
+      total = matmul(part.astype(self.dtype), rows) + total
     return total
