@@ -22,6 +22,12 @@ class DataOptions:
     'Which loader reads data_dir; an unknown name lists the known ones.',
   )
   data_dir: str | None = option(None, 'Folder of the scene.')
+  pixel_cache_dir: str | None = option(
+    None,
+    'Folder in which decoded pixels are kept as files, which are then read '
+    'as needed; None: pixels are in memory, but in ~/.cache/multinerf/pixels '
+    'if they take more than 40 % of what is free. New here.',
+  )
   checkpoint_dir: str | None = option(
     None,
     'Folder for everything that training and evaluation write. Its last two '

@@ -18,7 +18,7 @@ from jaxtyping import Float, Float32, Int, UInt8
 
 from multinerf import errors, registry
 from multinerf.cameras import camera
-from multinerf.data import multiscale, pixel_buffer
+from multinerf.data import multiscale, pixel_buffer, resize
 
 PixelBuffer = pixel_buffer.PixelBuffer
 SPLITS = ('train', 'test')
@@ -157,6 +157,7 @@ class DataConfig:
 
   dataset_loader: str = 'llff'
   data_dir: str | None = None
+  pixel_cache_dir: str | None = None
   factor: int = 0
   near: float = 2.0
   far: float = 6.0
@@ -238,7 +239,7 @@ def load_scene(cfg: DataConfig, split: str) -> Scene:
   validate_scene(scene, source=cfg.data_dir or cfg.dataset_loader)
   scene = _within_bounds(scene, cfg)
   if cfg.multiscale_train_factors and scene.images is not None:
-    return _with_copies(scene, cfg.multiscale_train_factors)
+    return _with_copies(scene, cfg)
   return scene
 
 
@@ -265,7 +266,7 @@ def _within_bounds(scene: Scene, cfg: DataConfig) -> Scene:
   return dataclasses.replace(scene, cameras=cameras)
 
 
-def _with_copies(scene: Scene, factors: tuple[int, ...]) -> Scene:
+def _with_copies(scene: Scene, cfg: DataConfig) -> Scene:
   """Adds smaller copies of all images; keypoints stay on the originals.
 
   Raises:
@@ -280,15 +281,21 @@ def _with_copies(scene: Scene, factors: tuple[int, ...]) -> Scene:
         f'{remedy}, or Config.multiscale_train_factors = None.'
       )
   cameras, names, scales = multiscale.with_copies(
-    scene.cameras, scene.image_names, factors
+    scene.cameras, scene.image_names, cfg.multiscale_train_factors
   )
-  buffers = {'images': multiscale.append(scene.images, cameras, scales)}
-  if scene.alphas is not None:
-    buffers['alphas'] = multiscale.append(scene.alphas, cameras, scales)
-  if scene.masks is not None:
-    buffers['masks'] = multiscale.append(
-      scene.masks, cameras, scales, multiscale.least
+  cache = cfg.pixel_cache_dir
+  shrinks = {
+    'images': resize.area_average,
+    'alphas': resize.area_average,
+    'masks': multiscale.least,
+  }
+  buffers = {
+    kind: multiscale.append(
+      getattr(scene, kind), cameras, scales, shrink, cache=cache
     )
+    for kind, shrink in shrinks.items()
+    if getattr(scene, kind) is not None
+  }
   return dataclasses.replace(
     scene, cameras=cameras, image_names=names, scales=scales, **buffers
   )

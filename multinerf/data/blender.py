@@ -9,15 +9,15 @@ decoded, and each fault is one line that names the file.
 import dataclasses
 import math
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float32, Num
 
 from multinerf import errors
 from multinerf.cameras import camera, projection
-from multinerf.data import base, disparity, images, json_fields
-from multinerf.data import files as files_lib
+from multinerf.data import base, disparity, images, json_fields, pixel_cache
 from multinerf.data import normals as normal_images
 from multinerf.ops import color
 
@@ -76,10 +76,10 @@ def load_blender(cfg: base.DataConfig, split: str) -> base.Scene:
   disps = depths = normals = None
   if cfg.compute_disp_metrics:
     disps = _load_disps(cfg, transforms, colours)
-  if with_depths:  # before the normals, which may zero `alphas`
+  if with_depths:  # before the normals, which may zero alphas
     depths = _load_disps(cfg, transforms, colours, alphas)
   if with_normals:
-    normals = _load_normals(cfg, transforms, colours, alphas)
+    normals, alphas = _load_normals(cfg, transforms, colours, alphas)
   return base.Scene(
     name=folder.resolve().name,
     split=split,
@@ -167,9 +167,16 @@ def _reduced(cfg: base.DataConfig, width: int, height: int, path) -> list[int]:
   return [width // factor, height // factor]
 
 
-def _allocate(num, size, channels, dtype) -> base.PixelBuffer:
-  return base.PixelBuffer.allocate(
-    [size[0]] * num, [size[1]] * num, channels, dtype
+def _build(
+  cfg, num, size, kinds: dict[str, tuple[int, Any]], load, origin
+) -> dict[str, base.PixelBuffer]:
+  """`pixel_cache.build` for images of one size."""
+  return pixel_cache.build(
+    ([size[0]] * num, [size[1]] * num),
+    {name: pixel_cache.Kind(*kind) for name, kind in kinds.items()},
+    load,
+    folder=cfg.pixel_cache_dir,
+    origin=('blender', cfg.factor, *origin),
   )
 
 
@@ -192,30 +199,26 @@ def _load_pngs(
   size = _reduced(cfg, first.width, first.height, files[0])
   channels = max(h.channels for h in headers)
   dtype = np.uint16 if max(h.bits for h in headers) == 16 else np.uint8
-  if cfg.factor > 1:
-    colours = _allocate(num, size, 3, np.uint16)
-  else:
-    colours = _allocate(num, size, channels, dtype)
-  alphas = None
+  kinds = {'images': (3, np.uint16) if cfg.factor > 1 else (channels, dtype)}
   if with_alphas:
-    alphas = _allocate(num, size, 1, np.float32)
+    kinds['alphas'] = (1, np.float32)
 
-  def load(i: int):
+  def load(i: int, targets: Mapping[str, np.ndarray]):
     picture = images.read_image(files[i])
-    target = colours.image(i)
+    target = targets['images']
     if cfg.factor > 1:
       full = color.downsample(_as_float(picture), cfg.factor)
       target[...] = np.floor(_over_white(full) * 65535 + 0.5)
     else:
-      full = picture if alphas is None else _as_float(picture)
+      full = _as_float(picture) if with_alphas else picture
       scale = 257 if target.dtype.itemsize > picture.dtype.itemsize else 1
       target[..., : picture.shape[2]] = picture.astype(target.dtype) * scale
       target[..., picture.shape[2] :] = np.iinfo(target.dtype).max
-    if alphas is not None:
-      alphas.image(i)[...] = full[..., 3:] if full.shape[2] == 4 else 1
+    if with_alphas:
+      targets['alphas'][...] = full[..., 3:] if full.shape[2] == 4 else 1
 
-  files_lib.fill(num, load)
-  return colours, alphas
+  found = _build(cfg, num, size, kinds, load, files)
+  return found['images'], found.get('alphas')
 
 
 def _load_tiffs(
@@ -234,19 +237,18 @@ def _load_tiffs(
   first = images.read_tiff(files[0][0])
   height, width = first.shape
   size = _reduced(cfg, width, height, files[0][0])
-  colours = _allocate(len(files), size, 3, np.float32)
-  alphas = _allocate(len(files), size, 1, np.float32)
+  kinds = {'images': (3, np.float32), 'alphas': (1, np.float32)}
 
-  def load(i: int):
+  def load(i: int, targets: Mapping[str, np.ndarray]):
     planes = [
       _read_plane(f, files[0][0], (height, width), cfg.factor) for f in files[i]
     ]
     encoded = color.linear_to_srgb(np.concatenate(planes, -1), xnp=np)
-    colours.image(i)[...] = _over_white(encoded)
-    alphas.image(i)[...] = encoded[..., 3:]
+    targets['images'][...] = _over_white(encoded)
+    targets['alphas'][...] = encoded[..., 3:]
 
-  files_lib.fill(len(files), load)
-  return colours, alphas
+  found = _build(cfg, len(files), size, kinds, load, files)
+  return found['images'], found['alphas']
 
 
 def _read_plane(path, reference, shape, factor) -> np.ndarray:
@@ -272,22 +274,24 @@ def _load_disps(cfg, transforms, colours, alphas=None) -> base.PixelBuffer:
   shape = (int(colours.heights[0]) * factor, int(colours.widths[0]) * factor)
   size = (int(colours.widths[0]), int(colours.heights[0]))
   channels = 1 if alphas is None else 2
-  disps = _allocate(len(files), size, channels, np.float32)
 
-  def load(i: int):
+  def load(i: int, targets: Mapping[str, np.ndarray]):
     file, reference = files[i], transforms.files[i]
     if alphas is None:
-      disps.image(i)[...] = _read_plane(file, reference, shape, factor)
+      targets['disps'][...] = _read_plane(file, reference, shape, factor)
     else:
       plane = _read_plane(file, reference, shape, 1)
-      disps.image(i)[...] = disparity.to_depth(plane, alphas.image(i), factor)
+      targets['disps'][...] = disparity.to_depth(plane, alphas.image(i), factor)
 
-  files_lib.fill(len(files), load)
-  return disps
+  kinds = {'disps': (channels, np.float32)}
+  origin = (files, transforms.files if alphas is not None else None)
+  return _build(cfg, len(files), size, kinds, load, origin)['disps']
 
 
-def _load_normals(cfg, transforms, colours, alphas) -> base.PixelBuffer:
-  """World-space normals; zeroes `alphas` where a file has lost them."""
+def _load_normals(
+  cfg, transforms, colours, alphas
+) -> tuple[base.PixelBuffer, base.PixelBuffer]:
+  """World-space normals; and alphas, 0 where a file has lost the normals."""
   files = [normal_images.find(stem) for stem in transforms.stems]
   _check_exist(
     files,
@@ -297,20 +301,21 @@ def _load_normals(cfg, transforms, colours, alphas) -> base.PixelBuffer:
   factor = max(cfg.factor, 1)
   size = (int(colours.widths[0]), int(colours.heights[0]))
   full = (size[0] * factor, size[1] * factor)
-  normals = _allocate(len(files), size, 3, np.float32)
 
-  def load(i: int):
+  def load(i: int, targets: Mapping[str, np.ndarray]):
     picture = _as_float(images.read_image(files[i]))[..., :3]
     height, width = picture.shape[:2]
     _check_size(files[i], width, height, transforms.files[i], *full)
     decoded = normal_images.decode(picture, files[i])
     if factor > 1:
       decoded = color.downsample(decoded, factor)
-    normals.image(i)[...] = decoded[..., :3]
-    alphas.image(i)[...] *= decoded[..., 3:]
+    targets['normals'][...] = decoded[..., :3]
+    targets['alphas'][...] = alphas.image(i) * decoded[..., 3:]
 
-  files_lib.fill(len(files), load)
-  return normals
+  kinds = {'normals': (3, np.float32), 'alphas': (1, np.float32)}
+  origin = (files, transforms.files)
+  found = _build(cfg, len(files), size, kinds, load, origin)
+  return found['normals'], found['alphas']
 
 
 def _as_float(

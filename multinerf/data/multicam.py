@@ -9,7 +9,7 @@ much as another.
 
 import dataclasses
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,9 +23,9 @@ from multinerf.data import (
   json_fields,
   multiscale,
   photo_pixels,
+  pixel_cache,
   resize,
 )
-from multinerf.data import files as files_lib
 
 FILE = 'metadata.json'
 NUM_SCALES = 4
@@ -57,14 +57,18 @@ def load_multicam(cfg: base.DataConfig, split: str) -> base.Scene:
       f'{folder} has neither {FILE} nor transforms_{split}.json, one of which '
       'the multicam loader needs (gin: Config.data_dir).'
     )
-  return pyramid(blender.load_blender(cfg, split))
+  scene = blender.load_blender(cfg, split)
+  return pyramid(scene, cache=cfg.pixel_cache_dir)
 
 
-def pyramid(scene: base.Scene, num_scales: int = NUM_SCALES) -> base.Scene:
+def pyramid(
+  scene: base.Scene, num_scales: int = NUM_SCALES, *, cache: str | None = None
+) -> base.Scene:
   """Every image of a scene at 1, 1/2, 1/4, ... of its size.
 
   Areas are averaged; the number of cameras becomes num_scales times as large,
-  with `lossmult` 1, 4, 16, ... (times what it was).
+  with `lossmult` 1, 4, 16, ... (times what it was). `cache` is the folder of
+  `pixel_cache.build`.
 
   Raises:
     DataError: A size is not divisible.
@@ -88,7 +92,7 @@ def pyramid(scene: base.Scene, num_scales: int = NUM_SCALES) -> base.Scene:
     lossmult=(before * scale**2).astype(np.float32),
   )
   buffers = {
-    kind: _shrunk(getattr(scene, kind), cameras, num_scales)
+    kind: _shrunk(getattr(scene, kind), cameras, num_scales, cache)
     for kind in ('images', 'disps', 'normals', 'alphas')
     if getattr(scene, kind) is not None
   }
@@ -107,21 +111,26 @@ def pyramid(scene: base.Scene, num_scales: int = NUM_SCALES) -> base.Scene:
 
 
 def _shrunk(
-  buffer: base.PixelBuffer, cameras: camera.Cameras, num_scales: int
+  buffer: base.PixelBuffer,
+  cameras: camera.Cameras,
+  num_scales: int,
+  cache: str | None,
 ) -> base.PixelBuffer:
   """The images of a buffer at the sizes of the cameras."""
-  small = base.PixelBuffer.allocate(
-    cameras.widths, cameras.heights, buffer.values.shape[1], buffer.values.dtype
-  )
 
-  def shrink(i: int):
-    target = small.image(i)
+  def shrink(i: int, targets: Mapping[str, np.ndarray]):
+    target = targets['scales']
     height, width = target.shape[:2]
     full = buffer.image(i // num_scales)
     target[...] = resize.area_average(full, width, height)
 
-  files_lib.fill(len(cameras), shrink)
-  return small
+  return pixel_cache.build(
+    (cameras.widths, cameras.heights),
+    {'scales': pixel_cache.Kind(buffer.values.shape[1], buffer.values.dtype)},
+    shrink,
+    folder=cache,
+    origin=pixel_cache.derived(buffer, 'pyramid'),
+  )['scales']
 
 
 def _load_metadata(
@@ -160,7 +169,7 @@ def _load_metadata(
   lossmult = _numbers(listed, 'lossmult', num, where, 1.0)
   if (lossmult < 0).any():
     raise errors.DataError(f'{where}: lossmult must not be negative.')
-  colours = _read_images(files, sizes, path)  # sizes are right from here on
+  colours = _read_images(files, sizes, path, cfg.pixel_cache_dir)
   return base.Scene(
     name=folder.resolve().name,
     split=split,
@@ -222,7 +231,10 @@ def _numbers(
 
 
 def _read_images(
-  files: Sequence[pathlib.Path], sizes: np.ndarray, path: pathlib.Path
+  files: Sequence[pathlib.Path],
+  sizes: np.ndarray,
+  path: pathlib.Path,
+  cache: str | None,
 ) -> base.PixelBuffer:
   """Colours as stored, of the sizes that metadata.json gives."""
   photo_pixels.require_files(files, path.parent)
@@ -235,11 +247,15 @@ def _read_images(
       )
   channels = max(head.channels for head in heads)
   dtype = np.uint16 if max(head.bits for head in heads) == 16 else np.uint8
-  buffer = base.PixelBuffer.allocate(*sizes.astype(np.int64).T, channels, dtype)
 
-  def load(i: int):
+  def load(i: int, targets: Mapping[str, np.ndarray]):
     picture = images.read_image(files[i])
-    buffer.image(i)[...] = photo_pixels.converted(picture, channels, dtype)
+    targets['images'][...] = photo_pixels.converted(picture, channels, dtype)
 
-  files_lib.fill(len(files), load)
-  return buffer
+  return pixel_cache.build(
+    tuple(sizes.astype(np.int64).T),
+    {'images': pixel_cache.Kind(channels, dtype)},
+    load,
+    folder=cache,
+    origin=('multicam', tuple(files)),
+  )['images']

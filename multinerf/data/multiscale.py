@@ -8,15 +8,14 @@ are averages over areas, where camp_zipnerf resizes bicubically.
 
 import math
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Float, Num
 
 from multinerf import errors
 from multinerf.cameras import camera
-from multinerf.data import files as files_lib
-from multinerf.data import pixel_buffer, resize
+from multinerf.data import pixel_buffer, pixel_cache, resize
 
 # (image [h, w, c], new width, new height) -> image [new height, new width, c].
 Shrink = Callable[[np.ndarray, int, int], np.ndarray]
@@ -100,30 +99,38 @@ def append(
   cameras: camera.Cameras,
   scales: Sequence[int],
   shrink: Shrink = resize.area_average,
+  *,
+  cache: str | None = None,
 ) -> pixel_buffer.PixelBuffer:
   """The images of a buffer and smaller copies, of the same type.
 
-  Needs memory for the result besides the buffer, and a few MiB per thread.
+  Needs memory for the result besides the buffer, and a few MiB per thread; or
+  space in the cache.
 
   Args:
     buffer: n images.
     cameras, scales: What `with_copies` returned.
     shrink: Makes an image of a size that divides the given one's.
+    cache: Folder of `pixel_cache.build`.
   """
   num = len(buffer)
-  larger = pixel_buffer.PixelBuffer.allocate(
-    cameras.widths, cameras.heights, buffer.values.shape[1], buffer.values.dtype
-  )
-  larger.values[: len(buffer.values)] = buffer.values
 
-  def copy(i: int):
-    target, scale = larger.image(num + i), scales[num + i]
+  def copy(i: int, targets: Mapping[str, np.ndarray]):
+    target, scale = targets['scales'], scales[i]
     height, width = target.shape[:2]
+    if i < num:
+      target[...] = buffer.image(i)
+      return
     part = buffer.image(i % num)[: height * scale, : width * scale]
     target[...] = shrink(part, width, height)
 
-  files_lib.fill(len(cameras) - num, copy)
-  return larger
+  return pixel_cache.build(
+    (cameras.widths, cameras.heights),
+    {'scales': pixel_cache.Kind(buffer.values.shape[1], buffer.values.dtype)},
+    copy,
+    folder=cache,
+    origin=pixel_cache.derived(buffer, tuple(scales), shrink.__name__),
+  )['scales']
 
 
 def least(

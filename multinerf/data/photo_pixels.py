@@ -2,14 +2,21 @@
 
 import functools
 import pathlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 from jaxtyping import Num
 
 from multinerf import errors
 from multinerf.cameras import camera, projection
-from multinerf.data import base, images, photo_frames, photo_set, resize
+from multinerf.data import (
+  base,
+  images,
+  photo_frames,
+  photo_set,
+  pixel_cache,
+  resize,
+)
 from multinerf.data import files as files_lib
 
 _SUFFIXES = ('.png', '.jpg', '.jpeg', '.webp', '.bmp', '.tif', '.tiff')
@@ -59,23 +66,25 @@ def open_images(
     return resize.area_average(picture, *map(int, sizes[i]))
 
   return photo_set.PixelSource(
-    sizes[:, 0], sizes[:, 1], channels, dtype, read, notes
+    sizes[:, 0], sizes[:, 1], channels, dtype, read, notes, tuple(files)
   )
 
 
 def load_colours(
-  source: photo_set.PixelSource, index: np.ndarray
+  cfg: base.DataConfig, source: photo_set.PixelSource, index: np.ndarray
 ) -> base.PixelBuffer:
   """Reads the images at `index`, several at a time."""
-  buffer = base.PixelBuffer.allocate(
-    source.widths[index], source.heights[index], source.channels, source.dtype
-  )
 
-  def load(k: int):
-    buffer.image(k)[...] = source.read(int(index[k]))
+  def load(k: int, targets: Mapping[str, np.ndarray]):
+    targets['images'][...] = source.read(int(index[k]))
 
-  files_lib.fill(len(index), load)
-  return buffer
+  return pixel_cache.build(
+    (source.widths[index], source.heights[index]),
+    {'images': pixel_cache.Kind(source.channels, source.dtype)},
+    load,
+    folder=cfg.pixel_cache_dir,
+    origin=None if source.origin is None else ('colours', source.origin, index),
+  )['images']
 
 
 def load_masks(
@@ -98,19 +107,24 @@ def load_masks(
     files, keeps = _find_masks(cfg, photos), cfg.mask_keeps
   if not any(files):
     return None, ()
-  buffer = base.PixelBuffer.allocate(
-    cameras.widths, cameras.heights, 1, np.uint8
-  )
+  full = np.stack([photos.widths, photos.heights], -1)
 
-  def load(k: int):
-    i, target = int(index[k]), buffer.image(k)[..., 0]
+  def load(k: int, targets: Mapping[str, np.ndarray]):
+    i, target = int(index[k]), targets['masks'][..., 0]
     target[...] = 1
     if files[i] is not None:
-      size = (int(photos.widths[i]), int(photos.heights[i]))
+      size = (int(full[i, 0]), int(full[i, 1]))
       target[...] = _read_mask(files[i], keeps, size, target.shape)
 
-  files_lib.fill(len(index), load)
-  share = np.count_nonzero(buffer.values) / len(buffer.values)
+  buffer = pixel_cache.build(
+    (cameras.widths, cameras.heights),
+    {'masks': pixel_cache.Kind(1, np.uint8)},
+    load,
+    folder=cfg.pixel_cache_dir,
+    origin=('masks', tuple(files), keeps, full, index),
+  )['masks']
+  kept = sum(np.count_nonzero(buffer.image(k)) for k in range(len(buffer)))
+  share = kept / len(buffer.values)
   number = sum(files[i] is not None for i in index)
   note = (
     f'Masks of {number} of {len(index)} images keep {share:.1%} of the pixels.'
@@ -139,12 +153,9 @@ def load_depths(
       f'{photos.folder} has no depth images; set Config.depth_loss_mult = 0, '
       "or Config.depth_source = 'points' if it has COLMAP points."
     )
-  buffer = base.PixelBuffer.allocate(
-    cameras.widths, cameras.heights, 2, np.float32
-  )
 
-  def load(k: int):
-    target = buffer.image(k)
+  def load(k: int, targets: Mapping[str, np.ndarray]):
+    target = targets['depths']
     target[...] = 0
     file = files[int(index[k])]
     if file is None:
@@ -156,8 +167,15 @@ def load_depths(
     target[..., 0] = np.where(valid, t, 0)
     target[..., 1] = valid
 
-  files_lib.fill(len(index), load)
-  return buffer
+  lenses = (cameras.pixtocams, cameras.camtype, cameras.distortion)
+  scales = (cfg.depth_scale, frame.scale, frame.ndc)
+  return pixel_cache.build(
+    (cameras.widths, cameras.heights),
+    {'depths': pixel_cache.Kind(2, np.float32)},
+    load,
+    folder=cfg.pixel_cache_dir,
+    origin=('depths', files, scales, frame.camtoworlds, lenses, index),
+  )['depths']
 
 
 def read_depth(path: pathlib.Path, scale: float) -> np.ndarray:

@@ -3,6 +3,7 @@
 import dataclasses
 import pathlib
 from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int, Num
@@ -131,6 +132,8 @@ class PixelSource:
     dtype: uint8, uint16 or float32, of all images.
     read: Index of a photograph -> [h, w, channels]. Called from threads.
     notes: What the user should hear, a line each.
+    origin: All that the images follow from, see `pixel_cache.build`; None: not
+      known.
   """
 
   widths: Int[np.ndarray, ' n']
@@ -139,6 +142,7 @@ class PixelSource:
   dtype: np.typing.DTypeLike
   read: Callable[[int], Num[np.ndarray, 'h w c']]
   notes: tuple[str, ...] = ()
+  origin: tuple[Any, ...] | None = None
 
 
 def listed(names: Iterable[object]) -> str:

@@ -136,7 +136,7 @@ def _load_pixels(cfg, photos, frame, pixels, cameras, index):
   """Fields of `Scene` that hold pixels, and notes."""
   masks, notes = photo_pixels.load_masks(cfg, photos, cameras, index)
   loaded = {
-    'images': photo_pixels.load_colours(pixels, index),
+    'images': photo_pixels.load_colours(cfg, pixels, index),
     'masks': masks,
   }
   if cfg.depth_loss_mult > 0 and cfg.depth_source == 'maps':

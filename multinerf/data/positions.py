@@ -91,7 +91,8 @@ def find(scene: base.Scene, patch_size: int, border: int) -> Positions:
   """
   found = _number(scene, patch_size, border)
   masks = scene.masks
-  if masks is None or masks.values.all():
+  # Image by image: they may be in a file that is larger than memory.
+  if masks is None or all(masks.image(i).all() for i in range(len(masks))):
     return found
   found = _only(found, scene.images, patch_size, lambda i: masks.image(i) != 0)
   if len(found.index) == 0:

@@ -63,6 +63,7 @@ class MosaicBuffer(base.PixelBuffer):
     y: Int[np.ndarray, '...'],
   ) -> Float32[np.ndarray, '... 3']:
     """Colours at column x and row y of image cam_idx; the three broadcast."""
+    self.forget()
     cam_idx, x, y = np.broadcast_arrays(cam_idx, x, y)
     widths, heights = self.widths[cam_idx], self.heights[cam_idx]
     columns = ((x - 1) % widths, x, (x + 1) % widths)
@@ -323,6 +324,7 @@ def _open_pixels(
     1 if full else 3,
     np.uint16 if full else np.float32,
     read,
+    origin=(shots.files, shots.black, shots.gain, factor),
   )
 
 

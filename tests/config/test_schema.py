@@ -143,6 +143,7 @@ ADDED = dict(
   opaque_ray_fraction=0.0,
   pixels_on_device='auto',
   steps_per_dispatch=1,
+  pixel_cache_dir=None,
   rays_at_once=None,
   remat=False,
   compilation_cache_dir='~/.cache/multinerf/xla',

@@ -386,6 +386,10 @@ def test_depth_images_become_ray_parameters(tmp_path, kind):
     frame[key] = f'd{i}.png'
   write_meta(tmp_path, meta)
   scene = load(tmp_path, depth_loss_mult=1.0)
+  cache = str(tmp_path / 'cache')
+  cached = load(tmp_path, depth_loss_mult=1.0, pixel_cache_dir=cache)
+  np.testing.assert_array_equal(cached.depths.values, scene.depths.values)
+  assert cached.depths.file is not None
   scale = np.cbrt(np.linalg.det(scene.world_transform[:3, :3]))
   for k in range(2):
     _, t = shot_util.photograph(pictures[k + 1])
