@@ -73,6 +73,7 @@ setuptools.setup(
       'multinerf-train = multinerf.app.train:main',
       'multinerf-eval = multinerf.app.eval:main',
       'multinerf-render = multinerf.app.render:main',
+      'multinerf-launch = multinerf.app.launch:main',
       'multinerf-check = multinerf.app.check:main',
       'multinerf-table = multinerf.app.table:main',
       'multinerf-bench = multinerf.app.bench.main:main',

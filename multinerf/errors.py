@@ -36,3 +36,10 @@ class PreemptedError(MultinerfError):
   # EX_TEMPFAIL of sysexits.h, "try again", which no failure here exits with:
   # what a job scheduler should queue again.
   exit_status: ClassVar[int] = 75
+
+
+class ProcessError(MultinerfError):
+  """Another process of the run died or is late; starting again may help."""
+
+  # EX_SOFTWARE of sysexits.h: what a supervisor should start again at once.
+  exit_status: ClassVar[int] = 70

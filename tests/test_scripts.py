@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from multinerf.app import cli
+from multinerf.app import cli, launch
 
 CHECKOUT = pathlib.Path(__file__).resolve().parent.parent
 PRESETS = {
@@ -191,3 +191,57 @@ def test_a_run_that_exists_is_left_as_it_is(shell, tmp_path):
   shell.command('train_360.sh', 'DATA_DIR=/data', 'SCENE=s')
   assert [p.name for p in run.iterdir()] == ['checkpoint_25000']
   assert os.listdir(tmp_path / 'runs') == ['360']
+
+
+CLUSTER = CHECKOUT / 'scripts' / 'cluster'
+
+
+@pytest.mark.parametrize('name', ['slurm.sbatch', 'ssh.sh', 'tpu_pod.sh'])
+def test_launchers_of_clusters_parse_and_name_what_is_missing(name, tmp_path):
+  subprocess.run(['bash', '-n', CLUSTER / name], check=True)
+  done = subprocess.run(
+    ['bash', CLUSTER / name],
+    env={'PATH': '/usr/bin:/bin', 'SLURM_SUBMIT_DIR': '/', 'HOSTS': 'a'},
+    cwd=tmp_path,
+    capture_output=True,
+    text=True,
+  )
+  assert done.returncode != 0
+  want = 'TPU: name' if name == 'tpu_pod.sh' else 'DATA_DIR: the folder'
+  assert want in done.stderr
+
+
+def test_ssh_launcher_understands_what_its_script_passes(shell, tmp_path):
+  seen = shell.command(
+    'cluster/ssh.sh',
+    '--gin_bindings=Config.factor = 8',
+    HOSTS='a,b',
+    DATA_DIR='/data/s',
+    CHECKPOINT_DIR='/runs/s',
+    PYTHON=str(tmp_path / 'bin' / 'python'),
+  )
+  assert seen[1:3] == ['-m', 'multinerf.app.launch']
+  at = seen.index('--')
+  parser = launch._parser()
+  layout = launch._layout(parser.parse_args(seen[3:at]), parser)
+  assert layout.hosts == ('a', 'b') and layout.total == 2
+  first, second = launch.commands(layout, seen[at + 1 :])
+  assert 'a' in first.words and 'b' in second.words
+  config = cli._load(seen[at + 1 :], 'train').config
+  assert (config.data_dir, config.factor) == ('/data/s', 8)
+
+
+def test_job_set_is_yaml_whose_numbers_agree():
+  yaml = pytest.importorskip('yaml', reason='needs PyYAML')
+  text = (CLUSTER / 'jobset.yaml').read_text()
+  spec = yaml.safe_load(text)['spec']
+  (job,) = spec['replicatedJobs']
+  job = job['template']['spec']
+  (container,) = job['template']['spec']['containers']
+  environment = {e['name']: e.get('value') for e in container['env']}
+  count = environment['JAX_NUM_PROCESSES']
+  assert job['parallelism'] == job['completions'] == int(count)
+  ports = [port['containerPort'] for port in container['ports']]
+  assert environment['JAX_COORDINATOR_ADDRESS'].endswith(f':{ports[0]}')
+  flags = [a for a in container['command'] if a.startswith('--')]
+  assert cli._load(['train', *flags], 'train').config.factor == 4

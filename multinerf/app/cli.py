@@ -2,7 +2,9 @@
 
 import dataclasses
 import os
+import re
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 
 import jax
@@ -16,6 +18,7 @@ from multinerf.evaluation import paths
 from multinerf.training import console
 
 Program = Callable[[gin_setup.Setup], object]
+_PATHS = re.compile(r'^\S*Config\.\w+_dir = (\\\n)?.*\n?', re.MULTILINE)
 
 
 def main(
@@ -31,12 +34,33 @@ def main(
 
   Returns:
     Exit status: 0, or 1 after one line on stderr that says what to change; 75
-    if a signal ended training early (`errors.PreemptedError`).
+    if a signal ended training early (`errors.PreemptedError`). As one of
+    several processes it does not return after a failure, but ends at once, so
+    that it does not wait for others that wait for it: with that status, or 70
+    if starting again may help (`errors.ProcessError`, and whatever is no error
+    of ours).
   """
   argv = list(sys.argv if argv is None else argv)
   if wants_help(argv):
     print(f'{doc}\n\n{_flag_values().get_help()}\n{config_help.text()}')
     return 0
+  try:
+    status = _run(program, argv, scope)
+    if parallel.is_distributed():
+      if status not in (0, errors.PreemptedError.exit_status):
+        parallel.leave(status)
+      parallel.finish()
+    return status
+  except BaseException:
+    # Others would wait for this process in vain if it waited for them.
+    if not parallel.is_distributed():
+      raise
+    traceback.print_exc()
+    parallel.leave(errors.ProcessError.exit_status)
+
+
+def _run(program: Program, argv: list[str], scope: str) -> int:
+  """Runs a program; says errors of ours in one line. Returns its status."""
   try:
     program(_load(argv, scope))
   except errors.MultinerfError as error:
@@ -92,7 +116,39 @@ def _flag_values() -> flags.FlagValues:
       'Accepted for old launch scripts; does nothing.',
       flag_values=values,
     )
+  _define_cluster_flags(values)
   return values
+
+
+def _define_cluster_flags(values: flags.FlagValues) -> None:
+  """Who trains together (docs/cluster.md)."""
+  default = parallel.ClusterConfig()
+  flags.DEFINE_string(
+    'coordinator_address',
+    None,
+    'Several processes: host:port of process 0, at any free port.',
+    flag_values=values,
+  )
+  for name, text in (
+    ('num_processes', 'Several processes: how many.'),
+    ('process_id', 'Several processes: number of this one, 0 for the lead.'),
+  ):
+    flags.DEFINE_integer(name, None, text, flag_values=values)
+  flags.DEFINE_string(
+    'cluster',
+    default.cluster,
+    'Several processes without the flags above: auto asks SLURM, Open MPI or a '
+    'TPU pod if there is one; none; or a name that JAX knows (slurm, ompi, '
+    'mpi4py, k8s, gcetpu, gketpu).',
+    flag_values=values,
+  )
+  for name, text in (
+    ('heartbeat_timeout', 'Seconds until a silent process counts as dead.'),
+    ('start_timeout', 'Seconds within which all processes must start.'),
+  ):
+    flags.DEFINE_integer(
+      name, getattr(default, name), text, lower_bound=1, flag_values=values
+    )
 
 
 def _load(argv: list[str], scope: str) -> gin_setup.Setup:
@@ -105,12 +161,21 @@ def _load(argv: list[str], scope: str) -> gin_setup.Setup:
   _apply_jax_flags()
   if positional:
     raise flags.Error(f'Unexpected argument {positional[0]!r}.')
+  _initialize(ours)
   bindings = list(ours.gin_bindings)
   for name in ('data_dir', 'checkpoint_dir'):
     if getattr(ours, name) is not None:
       bindings.append(f'Config.{name} = {getattr(ours, name)!r}')
   return gin_setup.load(
     ours.gin_configs, bindings, scope=scope, safe=ours.safe_gin
+  )
+
+
+def _initialize(ours: flags.FlagValues) -> None:
+  """Meets the other processes, if there are any."""
+  names = [field.name for field in dataclasses.fields(parallel.ClusterConfig)]
+  parallel.initialize(
+    parallel.ClusterConfig(**{name: getattr(ours, name) for name in names})
   )
 
 
@@ -128,6 +193,10 @@ def prepare_devices(setup: gin_setup.Setup) -> None:
   config = setup.config
   parallel.configure_cpu_devices(config.batch_size, config.patch_size)
   parallel.enable_compilation_cache(config.compilation_cache_dir)
+  parallel.check_devices()
+  # Where files lie may differ from machine to machine, nothing else.
+  text = _PATHS.sub('', setup.operative_config_str)
+  parallel.check_same(text, 'The configuration')
 
 
 def run_folder(setup: gin_setup.Setup) -> str:

@@ -56,8 +56,12 @@ def require_checkpoint(folder: str) -> None:
   Raises:
     CheckpointError: There is no checkpoint; says what the folder holds.
   """
-  if checkpoints.latest(folder) is None:
-    checkpoints.restore(folder, {})  # raises, with the folder's contents
+
+  def check() -> None:
+    if checkpoints.latest(folder) is None:
+      checkpoints.restore(folder, {})  # raises, with the folder's contents
+
+  parallel.on_lead(check, 'looking for checkpoints')
 
 
 def evaluate(
@@ -104,29 +108,40 @@ def _follow(setup, scene, folder, shown, stack) -> None:
   """
   config = setup.config
   last = min(config.max_steps, config.early_exit_steps or math.inf)
-  done, waiting_since, summaries = -1, time.monotonic(), None
+  done, summaries = -1, None
   while done < last:
+    newest = parallel.on_lead(
+      lambda done=done: _wait_for_newer(config, folder, done),
+      'a new checkpoint',
+      timeout=math.inf,
+    )
+    summaries = summaries or stack.enter_context(
+      writer.Writer(
+        pathlib.Path(folder) / 'eval',
+        enabled=parallel.is_lead(),
+        warn=shown.warn,
+      )
+    )
+    evaluate(setup, scene, folder, shown, summaries)
+    # Not the step evaluated: that is an older one if the newest is damaged,
+    # and would be taken again at once, for ever.
+    done = newest
+
+
+def _wait_for_newer(config: schema.Config, folder: str, done: int) -> int:
+  """The newest step, as soon as it is beyond `done`.
+
+  Raises:
+    CheckpointError: None came for `eval_checkpoint_wait_timeout_sec`.
+  """
+  limit, since = config.eval_checkpoint_wait_timeout_sec, time.monotonic()
+  while True:
     newest = checkpoints.latest(folder)
     if newest is not None and newest > done:
-      summaries = summaries or stack.enter_context(
-        writer.Writer(
-          pathlib.Path(folder) / 'eval',
-          enabled=parallel.is_lead(),
-          warn=shown.warn,
-        )
-      )
-      evaluate(setup, scene, folder, shown, summaries)
-      # Not the step evaluated: that is an older one if the newest is damaged,
-      # and would be taken again at once, for ever.
-      done = newest
-      waiting_since = time.monotonic()
-      continue
-    if (
-      time.monotonic() - waiting_since > config.eval_checkpoint_wait_timeout_sec
-    ):
+      return newest
+    if time.monotonic() - since > limit:
       raise errors.CheckpointError(
-        f'No new checkpoint in {folder} for '
-        f'{config.eval_checkpoint_wait_timeout_sec:g} s '
+        f'No new checkpoint in {folder} for {limit:g} s '
         '(gin: Config.eval_checkpoint_wait_timeout_sec).'
       )
     time.sleep(_POLL_SECONDS)

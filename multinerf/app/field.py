@@ -40,9 +40,19 @@ class TrainedField:
     step: int | None = None,
     warn: Callable[[str], None],
   ):
-    found, self.manifest = checkpoints.restore(
-      folder, target(model, cameras), step, warn=warn, only=('step', 'params')
-    )
+    wanted = target(model, cameras)
+    found = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), wanted)
+
+    def read() -> dict[str, Any]:
+      nonlocal found
+      found, manifest = checkpoints.restore(
+        folder, wanted, step, warn=warn, only=('step', 'params')
+      )
+      return manifest
+
+    # The folder may be the lead's own.
+    self.manifest = parallel.on_lead(read, 'reading the checkpoint')
+    found = parallel.broadcast(found)
     self.step = int(found['step'])
     self._config = config
     self._params = parallel.replicate(found['params'])

@@ -48,6 +48,8 @@ class CheckpointHook:
 
   def save(self, step: int, *, required: bool = True) -> None:
     """Starts saving the trainer's state, which is that of `step`."""
+    if not parallel.is_lead():
+      return
     self._saver.save(
       self._trainer.state,
       step,
@@ -173,6 +175,8 @@ class TestViewHook:
     start = time.perf_counter()
     rendering = self._trainer.render(scene.cameras, index)
     seconds = time.perf_counter() - start
+    if not parallel.is_lead():
+      return
     with self._trainer.clock.paused():
       self._show(step, index, rendering, seconds)
 

@@ -53,12 +53,15 @@ def _show(setup: gin_setup.Setup) -> None:
     )
     for i in np.linspace(0, len(scene) - 1, min(_ROWS, len(scene)))
   ]
-  with writing.into(folder, 'checkpoint_dir'):
-    images.write_png(sheet, visualize.contact_sheet(rows))
+  if parallel.is_lead():
+    with writing.into(folder, 'checkpoint_dir'):
+      images.write_png(sheet, visualize.contact_sheet(rows))
   path_setup = dataclasses.replace(
     setup, config=dataclasses.replace(setup.config, render_path=True)
   )
   videos = render.run(path_setup).videos
+  if not parallel.is_lead():
+    return
   means = json.loads((folder / 'results.json').read_text())['mean']
   shown.line(
     f'\nHeld-out views: PSNR {means["psnr"]:.2f} dB, SSIM {means["ssim"]:.3f}'

@@ -43,7 +43,9 @@ def run(setup: gin_setup.Setup) -> frames.FramesReport:
   folder = cli.run_folder(setup)
   eval_lib.require_checkpoint(folder)
   shown = console.Console(enabled=parallel.is_lead())
-  if snapshots.needed(config, folder):
+  if parallel.on_lead(
+    lambda: snapshots.needed(config, folder), 'looking for cameras'
+  ):
     scene = snapshots.load_test_scene(config, folder)
     shown.line(
       f'There is no data set {config.data_dir}: cameras are those that '

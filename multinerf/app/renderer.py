@@ -1,4 +1,8 @@
-"""Renders views of a trained field, from parameters alone."""
+"""Renders views of a trained field, from parameters alone.
+
+The devices of all processes share the rays of each chunk, and all processes get
+the whole image: they must ask for the same images in the same order.
+"""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -61,7 +65,7 @@ class Renderer:
     """Renders one camera's image.
 
     Args:
-      params: Parameters, replicated over the local devices.
+      params: Parameters, replicated over the devices.
       cameras: One or more cameras, with their image sizes.
       index: Which of them.
       train_frac: Progress of training that annealing was at.
@@ -123,7 +127,7 @@ class Renderer:
     """Renders a few rays with all their levels, for plots.
 
     Args:
-      params: Parameters, replicated over the local devices.
+      params: Parameters, replicated over the devices.
       cameras: What `pixels.cam_idx` refers to.
       pixels: A flat list of pixels.
       train_frac: Progress of training.
@@ -149,7 +153,7 @@ class Renderer:
     Views are rendered while earlier ones are measured and written.
 
     Args:
-      params: Parameters, replicated over the local devices.
+      params: Parameters, replicated over the devices.
       scene: The views.
       step: Of the parameters, for the names of files.
       out_dir: Where images, metric files and results.json go; None: nowhere.
@@ -186,7 +190,7 @@ class Renderer:
   def _job(self, params, one: camera.Cameras, frac, fields):
     """How to render the only camera of a table."""
     width, height = int(one.widths[0]), int(one.heights[0])
-    num_devices = parallel.local_device_count()
+    num_devices = parallel.device_count()
     size = render_image.choose_chunk(
       width * height,
       self._config.render_chunk_size,
@@ -206,10 +210,12 @@ class Renderer:
       )
     program = self._programs[size, fields]
     replicated = parallel.replicate(one)
-    offsets = np.arange(num_devices, dtype=np.int32) * (size // num_devices)
+    mine = parallel.local_device_count()
+    offsets = np.arange(mine, dtype=np.int32) + parallel.process_index() * mine
+    offsets *= size // num_devices
 
     def start(k: int) -> types.Rendering:
-      first = np.int32(k * size) + offsets
+      first = parallel.to_devices(np.int32(k * size) + offsets)
       return program(params, first, replicated, frac)
 
     return render_image.Job((height, width), size, start, sharded=True)
@@ -247,11 +253,11 @@ def _span_step(
       cam_idx=jnp.zeros((size, 1), jnp.int32),
     )
     rendering = render(params, pixels, cameras, frac)
-    if fields is None:
-      return rendering
-    return types.Rendering(
-      **{'rgb': None} | {name: getattr(rendering, name) for name in fields}
-    )
+    if fields is not None:
+      rendering = types.Rendering(
+        **{'rgb': None} | {name: getattr(rendering, name) for name in fields}
+      )
+    return parallel.all_devices(rendering)
 
   return step
 

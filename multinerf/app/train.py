@@ -83,19 +83,32 @@ def run(setup: gin_setup.Setup, *, restart: bool = False) -> None:
     for finding in inspection.inspect(scene, test_scene):
       if finding.severity == 'warning':
         shown.warn(finding.text)
-    if restart and checkpoints.available_steps(folder):
-      number = len(list(pathlib.Path(folder).glob('restart_*')))
-      aside = f'restart_{number}'
-      checkpoints.set_aside(folder, aside, is_lead=parallel.is_lead())
-      shown.line(f'Starting over; the old checkpoints are in {aside}.')
-    if checkpoints.available_steps(folder):
+    if _resumes(folder, shown, restart=restart):
       trainer.load(folder, warn=shown.warn)
       shown.line(f'Resumed from step {trainer.step_number}.')
     # Not before everything that may refuse the configuration has accepted it.
     save_config(setup, folder, shown)
-    with writing.into(folder, 'checkpoint_dir'):
-      snapshots.record(setup, folder, shown, scene, test_scene)
+    if parallel.is_lead():
+      with writing.into(folder, 'checkpoint_dir'):
+        snapshots.record(setup, folder, shown, scene, test_scene)
     train(trainer, folder, shown, gin_text=setup.operative_config_str)
+
+
+def _resumes(folder: str, shown: console.Console, *, restart: bool) -> bool:
+  """Whether there is a checkpoint to go on from; what the lead finds decides.
+
+  With `restart` there is none any more.
+  """
+
+  def find() -> bool:
+    found = bool(checkpoints.available_steps(folder))
+    if found and restart:
+      number = len(list(pathlib.Path(folder).glob('restart_*')))
+      checkpoints.set_aside(folder, f'restart_{number}')
+      shown.line(f'Starting over; the old checkpoints are in restart_{number}.')
+    return found and not restart
+
+  return parallel.on_lead(find, 'looking for checkpoints')
 
 
 def _load_scenes(
@@ -169,7 +182,9 @@ def train(
       return
     except guards.FieldCollapsedError as error:
       # After the last attempt too: nobody shall resume or evaluate these.
-      checkpoints.set_aside(folder, f'collapsed_seed_{trainer.seed}')
+      checkpoints.set_aside(
+        folder, f'collapsed_seed_{trainer.seed}', is_lead=parallel.is_lead()
+      )
       if restarts == config.collapse_max_restarts:
         raise errors.TrainingDivergedError(
           f'{error} {restarts} restarts from other seeds did not help '
@@ -212,7 +227,8 @@ def _train_once(trainer, folder, shown, gin_text) -> None:
       hooks.write_exposures(summaries, scene, first)
     stack.enter_context(shown.progress_bar(first - 1, last))
     collector = stack.enter_context(loop.GarbageCollector(config.gc_every))
-    stop = stack.enter_context(preemption.StopSignals())
+    signals = stack.enter_context(preemption.StopSignals())
+    stop = stack.enter_context(preemption.agreed(signals))
     dog = stack.enter_context(
       watchdog.Watchdog(config.watchdog_minutes, shown.warn)
     )
@@ -240,7 +256,7 @@ def _train_once(trainer, folder, shown, gin_text) -> None:
         checkpoint.save(step)
       saver.wait()
       raise errors.PreemptedError(
-        f'{stop.received.name} ended training after step {step} of {last}; '
+        f'{signals.name} ended training after step {step} of {last}; '
         f'its checkpoint is in {folder}. The same command goes on from there.'
       )
 

@@ -4,6 +4,7 @@ Needs neither absl nor gin; the scripts are thin users of it.
 """
 
 import contextlib
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -238,11 +239,19 @@ class Trainer:
     Raises:
       CheckpointError: There is none, or it is not this model's.
     """
-    found, manifest = checkpoints.restore(
-      self._folder(folder), self.state, step, **kwargs
-    )
-    self._set_state(found)
-    self.clock = report.Clock(manifest['run'].get('train_seconds', 0.0))
+    target = self.state
+    found = [target]
+
+    def read() -> float:
+      found[0], manifest = checkpoints.restore(
+        self._folder(folder), target, step, **kwargs
+      )
+      return manifest['run'].get('train_seconds', 0.0)
+
+    # The folder may be the lead's own.
+    seconds = parallel.on_lead(read, 'reading the checkpoint')
+    self._set_state(found[0])
+    self.clock = report.Clock(seconds)
 
   def manifest(self) -> dict[str, Any]:
     """What a checkpoint says about itself beside its parameters."""
@@ -282,6 +291,8 @@ class Trainer:
 
   def _set_state(self, state: state_lib.TrainState) -> None:
     self.close()
+    # Machines that differ may initialise to other roundings.
+    state = parallel.broadcast(state)
     self._step = int(state.step)
     self._seed = int(state.seed)
     self._state = parallel.replicate(state)
@@ -350,6 +361,8 @@ class Trainer:
       start = time.perf_counter()
       lowered = parallel.pmap_step(fn, donate_state=True).lower(*args)
       self._compiled[count] = lowered.compile()
+      # Nobody begins a step for which others are not ready for minutes.
+      parallel.barrier('the first step', timeout=math.inf)
       self.compile_seconds += time.perf_counter() - start
     return self._compiled[count]
 

@@ -85,9 +85,10 @@ def render_frames(
   mine = export.job_frames(
     len(cameras), job_id=cfg.render_job_id, num_jobs=cfg.render_num_jobs
   )
-  # Several processes of one job render together and must agree on the list,
-  # which one of them changes on disk: they do all frames.
-  todo = list(mine) if parallel.process_count() > 1 else manifest.pending()
+  # Several processes of one job render together: one of them knows the list.
+  todo = parallel.on_lead(
+    lambda: [int(i) for i in manifest.pending()], 'looking for frames'
+  )
   skipped = tuple(i for i in mine if i not in set(todo))
   if skipped:
     log(f'{len(skipped)} frames are already there.')

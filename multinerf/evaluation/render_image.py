@@ -23,7 +23,7 @@ from collections.abc import (
 import jax
 import numpy as np
 
-from multinerf import types
+from multinerf import parallel, types
 from multinerf.data import prefetch
 
 # Fixed, so that plots of different steps show the same rays.
@@ -343,9 +343,7 @@ def _flatten(x, shape: tuple[int, ...]) -> np.ndarray:
 
 def _fetch(x, job: Job) -> np.ndarray:
   """Waits for one array of a chunk and checks its length."""
-  x = np.asarray(x)
-  if job.sharded:
-    x = x.reshape((-1,) + x.shape[2:])
+  x = parallel.fetch(x) if job.sharded else np.asarray(x)
   if x.shape[:1] != (job.size,):
     raise ValueError(
       f'render_fn was given {job.size} pixels and returned an array of shape '

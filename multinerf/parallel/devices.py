@@ -1,10 +1,14 @@
-"""Everything that knows about devices and processes; nothing else does.
+"""The devices of this process and, where there are others, of all.
 
 One named axis, `AXIS`, spans all devices of all processes. A step is an
 ordinary function of one device's share; `pmap_step` runs it on every device.
 Host arrays get a leading device axis [D, b, ...] through `shard` and go to the
 devices with `to_devices`. Arrays that are placed on a mesh axis of another name
 than the pmapped function's have it compiled twice.
+
+With several processes D is the number of this process's devices in host arrays
+and that of all processes in arrays on devices, of which a process sees its own
+part alone (`unreplicate`, `fetch`).
 """
 
 import ctypes
@@ -19,6 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from multinerf import errors
+from multinerf.parallel import processes
 
 AXIS = 'batch'
 _THREADS_PER_CORE = 4
@@ -33,7 +38,7 @@ def configure_cpu_devices(batch_size: int, patch_size: int = 1) -> int:
   XLA's CPU backend runs scatter serially and element-wise loops with few
   threads, so data parallelism over virtual devices is what uses the cores
   (docs/performance.md). The number of devices is the largest that divides the
-  batch. Nothing happens when the backend runs already, when an accelerator is
+  batch, or with several processes each one's share of it. Nothing happens when the backend runs already, when an accelerator is
   used, or when the user has set the number himself (`jax_num_cpu_devices`,
   `--xla_force_host_platform_device_count`).
 
@@ -50,13 +55,16 @@ def configure_cpu_devices(batch_size: int, patch_size: int = 1) -> int:
     The number of CPU devices asked for (0: left alone).
   """
   flag = 'xla_force_host_platform_device_count'
+  cores = len(os.sched_getaffinity(0))
+  if processes.is_distributed():
+    # Here a device may wait for one of another process as well.
+    os.environ.setdefault('NPROC', str(_THREADS_PER_CORE * cores))
   if (
     flag in os.environ.get('XLA_FLAGS', '')
     or jax.config.jax_num_cpu_devices > 0
   ):
     return 0
-  cores = len(os.sched_getaffinity(0))
-  num_patches = batch_size // patch_size**2
+  num_patches = batch_size // patch_size**2 // processes.expected_count()
   count = max(n for n in range(1, cores + 1) if num_patches % n == 0)
   try:
     jax.config.update('jax_num_cpu_devices', count)
@@ -171,7 +179,24 @@ def pmap_step(
     The parallel function.
   """
   donate = (0,) if donate_state else ()
-  return jax.pmap(fn, axis_name=AXIS, donate_argnums=donate)
+  if jax.process_count() == 1:
+    return jax.pmap(fn, axis_name=AXIS, donate_argnums=donate)
+
+  # What pmap does, for arrays that span the processes: pmap itself takes each
+  # process's part, which it has to copy where it is donated.
+  def on_all_devices(*args):
+    args = jax.tree.map(lambda x: jax.lax.squeeze(x, [0]), args)
+    return jax.tree.map(lambda x: jnp.expand_dims(x, 0), fn(*args))
+
+  spec = jax.sharding.PartitionSpec(AXIS)
+  mapped = jax.shard_map(
+    on_all_devices,
+    mesh=_mesh(),
+    in_specs=spec,
+    out_specs=spec,
+    check_vma=False,
+  )
+  return jax.jit(mapped, donate_argnums=donate)
 
 
 def pmean(tree: T) -> T:
@@ -196,7 +221,10 @@ def replicate(tree: T) -> T:
   """Copies a tree to every local device, adding the leading device axis."""
   # From host arrays: stacking on the device compiles a program per shape.
   tree = jax.tree.map(np.asarray, tree)
-  return flax.jax_utils.replicate(tree, axis_name=AXIS)
+  if jax.process_count() == 1:
+    return flax.jax_utils.replicate(tree, axis_name=AXIS)
+  count = jax.local_device_count()
+  return to_devices(jax.tree.map(lambda x: np.stack([x] * count), tree))
 
 
 def unreplicate(tree: T) -> T:
@@ -238,7 +266,11 @@ def to_devices(tree: T) -> T:
 
   May be called from any thread; the arrays must not be changed afterwards.
   """
-  return jax.device_put(tree, _sharding())
+  sharding = _sharding()
+  if jax.process_count() == 1:
+    return jax.device_put(tree, sharding)
+  place = jax.make_array_from_process_local_data
+  return jax.tree.map(lambda x: place(sharding, np.asarray(x)), tree)
 
 
 def share(tree: T) -> T:
@@ -253,21 +285,55 @@ def share(tree: T) -> T:
   )
 
 
+def fetch(x: jax.Array | np.ndarray) -> np.ndarray:
+  """Waits for an array [D, b, ...] and returns it on the host, [D * b, ...].
+
+  With several processes it must be what `all_devices` returned.
+  """
+  if jax.process_count() == 1:
+    x = np.asarray(x)
+  else:
+    x = np.asarray(x.addressable_shards[0].data)
+  return x.reshape((-1,) + x.shape[2:])
+
+
+def all_devices(tree: T) -> T:
+  """Gives every process all devices' shares [b, ...], where it lacks some.
+
+  Only inside `pmap_step`, as the last thing, for `fetch`.
+  """
+  if jax.process_count() == 1:
+    return tree
+  return jax.tree.map(all_gather, tree)
+
+
 def free_memory() -> int | None:
-  """Returns the bytes free on each local device; None: it uses the host's."""
-  free = []
+  """Returns the bytes free on each device; None: it uses the host's.
+
+  The least of all processes, which all have to call it.
+  """
+  free: list[int | None] = []
   for device in jax.local_devices():
     stats = device.memory_stats()
-    if not stats or 'bytes_limit' not in stats:
-      return None
-    free.append(stats['bytes_limit'] - stats['bytes_in_use'])
-  return min(free)
+    known = stats and 'bytes_limit' in stats
+    free.append(stats['bytes_limit'] - stats['bytes_in_use'] if known else None)
+  everywhere = [x for one in processes.gather(free) for x in one]
+  return None if None in everywhere else min(everywhere)
+
+
+def _mesh() -> jax.sharding.Mesh:
+  """All devices, those of one process beside each other."""
+  devices = [
+    device
+    for process in range(jax.process_count())
+    for device in jax.local_devices(process)
+  ]
+  return jax.sharding.Mesh(np.array(devices), (AXIS,))
 
 
 def _sharding() -> jax.sharding.Sharding:
-  """The leading axis over the local devices, as `pmap_step` wants it."""
-  mesh = jax.sharding.Mesh(np.array(jax.local_devices()), (AXIS,))
-  return jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(AXIS))
+  """The leading axis over the devices, as `pmap_step` wants it."""
+  return jax.sharding.NamedSharding(_mesh(), jax.sharding.PartitionSpec(AXIS))
 
 
 def wait(tree: Any) -> None:
