@@ -12,7 +12,7 @@ shapes, versions and what the caller adds.
 What a reader may rely on at any moment, whatever the writer was doing:
 - A file named `checkpoint_<step>` is complete: it was synced before it got its
   name. Temporary files are ignored, and removed by the next save.
-- A manifest appears after its checkpoint and disappears before that is
+- A manifest appears before its checkpoint, and disappears before that is
   replaced; a checkpoint without one (all of upstream's) is used unverified.
 - Older checkpoints are removed only after the new one is durable.
 """

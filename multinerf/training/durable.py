@@ -16,11 +16,12 @@ def replace_pair(
 ) -> None:
   """Writes a file and its sidecar so that a crash never mismatches them.
 
-  Both are written in full under temporary names and synced. Then the old
-  sidecar goes, the file gets its name, and the sidecar gets its own, each made
-  durable before the next: at any moment `path` is complete, and a sidecar, if
-  there is one, is that of the file. Left-overs of a killed writer are removed
-  first, so there may be only one writer per folder.
+  Both are written in full under temporary names and synced. A new file gets its
+  name after its sidecar, so that it is never without. To replace a file, the
+  old sidecar goes, the file gets its name, and the sidecar gets its own. Each
+  is made durable before the next: at any moment `path` is complete, and a
+  sidecar beside it is that of the file. Left-overs of a killed writer are
+  removed first, so there may be only one writer per folder.
 
   Args:
     path: The file; its folder is made if missing.
@@ -39,12 +40,15 @@ def replace_pair(
     _remove(sorted(path.parent.glob(_PREFIX + '*')))
     _write_synced(temporaries[0], data)
     _write_synced(temporaries[1], sidecar)
-    sidecar_path.unlink(missing_ok=True)
-    _sync_folder(path.parent)
-    os.replace(temporaries[0], path)
-    _sync_folder(path.parent)
-    os.replace(temporaries[1], sidecar_path)
-    _sync_folder(path.parent)
+    if path.exists():
+      sidecar_path.unlink(missing_ok=True)
+      _sync_folder(path.parent)
+      pairs = zip(temporaries, (path, sidecar_path), strict=True)
+    else:
+      pairs = zip(temporaries[::-1], (sidecar_path, path), strict=True)
+    for temporary, final in pairs:
+      os.replace(temporary, final)
+      _sync_folder(path.parent)
   except OSError:
     # What went wrong first matters more than an error met while tidying up.
     with contextlib.suppress(OSError):
