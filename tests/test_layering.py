@@ -17,6 +17,7 @@ MAX_FILE_LINES, MAX_FUNCTION_LINES = 400, 70
 LAYERS = {
   'types': 0,
   'errors': 0,
+  'npy': 0,
   'registry': 0,
   'ops': 1,
   'parallel': 1,

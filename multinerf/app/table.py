@@ -23,7 +23,8 @@ from multinerf.evaluation import results
 
 RESULTS = 'results.json'
 _NOTHING = '-'
-_ASIDE = 'collapsed_seed_'  # what train.py put aside
+# What train.py put aside.
+_ASIDE = ('collapsed_seed_', 'diverged_step_', 'restart_')
 _MEAN = 'mean'
 # How metrics are written; the others have three digits.
 _TITLES = {'psnr': 'PSNR', 'ssim': 'SSIM', 'lpips': 'LPIPS', 'mae': 'MAE'}

@@ -17,14 +17,19 @@ def listed_names(path: str | os.PathLike) -> list[str]:
   """The lines of a text file that are not blank, or the files of a folder.
 
   Raises:
-    DataError: There is no such file or folder.
+    DataError: There is no such file or folder, or it is no text.
   """
   path = pathlib.Path(path).expanduser()
   if path.is_dir():
     return sorted(p.name for p in path.iterdir())
   if not path.is_file():
     raise errors.DataError(f'No file or folder {path} with names of images.')
-  lines = path.read_text(encoding='utf-8').splitlines()
+  try:
+    lines = path.read_text(encoding='utf-8').splitlines()
+  except (OSError, UnicodeDecodeError) as e:
+    raise errors.DataError(
+      f'{path} is no text file with names of images: {e}.'
+    ) from e
   return [line.strip() for line in lines if line.strip()]
 
 

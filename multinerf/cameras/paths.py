@@ -6,16 +6,15 @@ camera-to-world poses in OpenGL axes.
 
 import os
 import pathlib
-import zipfile
 from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float, Int, Num
 from scipy import interpolate
 
-from multinerf import errors
+from multinerf import errors, npy
+from multinerf.cameras import keyframes, spline_path
 from multinerf.cameras import poses as poses_lib
-from multinerf.cameras import spline_path
 
 _SPIRAL_NEAR, _SPIRAL_FAR = 0.9, 5.0  # stretch of the scene's bounds
 _SPIRAL_NEAR_WEIGHT = 0.25  # how much the focus depth heeds the near bound
@@ -38,21 +37,18 @@ def load_poses(path: str | os.PathLike) -> Float[np.ndarray, 'n 3 4']:
   want = 'need a .npy array of camera-to-world poses, [N, 3, 4]'
   hint = '(gin: Config.render_path_file)'
   try:
-    with path.open('rb') as f:
-      poses = np.load(f, allow_pickle=False)
+    poses = npy.read(path)
   except FileNotFoundError:
     raise errors.DataError(f'No camera path {path}; {want} {hint}.') from None
-  except (OSError, ValueError, EOFError, zipfile.BadZipFile) as e:
+  except (OSError, ValueError) as e:
     raise errors.DataError(
       f'Cannot read the camera path {path}: {e}; {want} {hint}.'
     ) from e
-  if not isinstance(poses, np.ndarray):
-    raise errors.DataError(f'{path} is an archive of arrays; {want} {hint}.')
-  if poses.dtype.kind not in 'fiu' or poses.ndim != 3:
-    raise errors.DataError(
-      f'{path} has shape {poses.shape} and type {poses.dtype}; {want} {hint}.'
-    )
-  if poses.shape[0] == 0 or poses.shape[1:] not in ((3, 4), (4, 4)):
+  if (
+    poses.ndim != 3
+    or poses.shape[0] == 0
+    or poses.shape[1:] not in ((3, 4), (4, 4))
+  ):
     raise errors.DataError(f'{path} has shape {poses.shape}; {want} {hint}.')
   poses = poses.astype(np.float64)
   if not np.isfinite(poses).all():
@@ -288,12 +284,11 @@ def keyframe_indices(
     present = {p.name for p in path.iterdir()}
     found = [i for name, i in index.items() if name in present]
   elif path.is_file():
-    lines = path.read_text(encoding='utf-8').splitlines()
-    names = [line.strip() for line in lines if line.strip()]
+    names = keyframes.listed_names(path)
     unknown = [name for name in names if name not in index]
     if unknown:
       raise errors.DataError(
-        f'{path} names {unknown[0]!r}, which is none of the {len(index)} '
+        f'{path} names {unknown[0][:80]!r}, which is none of the {len(index)} '
         f'images ({next(iter(index), "none")!r}, ...) {hint}.'
       )
     found = [index[name] for name in names]

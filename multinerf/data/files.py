@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 import numpy as np
 from jaxtyping import Float
 
-from multinerf import errors
+from multinerf import errors, npy
 
 _MAX_BYTES = 2**20  # of a text file with one matrix
 _NUM_THREADS = 8  # decoding releases the GIL; more threads only cost memory
@@ -90,17 +90,17 @@ def read_npy(
   sides = ', '.join('any' if n is None else str(n) for n in shape)
   want = f'a .npy array [{sides}] of {"finite " * finite}numbers is needed'
   try:
-    mapped = np.load(path, mmap_mode='r', allow_pickle=False)
-    fits = mapped.ndim == len(shape) and all(
-      n in (None, m) for n, m in zip(shape, mapped.shape, strict=True)
+    found = npy.read(path)
+    fits = found.ndim == len(shape) and all(
+      n in (None, m) for n, m in zip(shape, found.shape, strict=True)
     )
-    if not fits or not mapped.size or mapped.dtype.kind not in 'fiu':
-      raise ValueError(f'it holds {mapped.dtype} of shape {mapped.shape}')
-    values = np.array(mapped, np.float64)
+    if not fits or not found.size:
+      raise ValueError(f'it holds {found.dtype} of shape {found.shape}')
+    with np.errstate(over='ignore'):
+      values = np.array(found, np.float64)
   except FileNotFoundError as e:
     raise errors.DataError(f'{path} does not exist; {want}.') from e
-  # A .npz archive is loaded as an object without `ndim`.
-  except (OSError, ValueError, EOFError, AttributeError) as e:
+  except (OSError, ValueError) as e:
     raise errors.DataError(f'Cannot read {path}: {e}; {want}.') from e
   if finite and not np.isfinite(values).all():
     row = np.argwhere(~np.isfinite(values))[0][0]

@@ -14,7 +14,8 @@ from jaxtyping import Float
 
 from multinerf import errors
 
-_MAX_BYTES = 2**28
+# Python's lists take thirty times the room of their text.
+_MAX_BYTES = 2**26
 _MAX_NAME = 200  # bytes; file systems end at 255
 _MAX_PATH = 2000  # bytes; Linux ends at 4095
 # Beyond, squares and quotients leave float32, in which cameras are.

@@ -5,7 +5,6 @@ this package: `pip install "multinerf[raw]"`.
 """
 
 import dataclasses
-import fractions
 import json
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
@@ -190,6 +189,15 @@ def _row(entry: Mapping[str, Any], name: str) -> dict[str, Any]:
   }
 
 
+def _number(word: str) -> float:
+  """A number or a fraction of two.
+
+  `fractions.Fraction` would take 1e999999999 and write out its digits.
+  """
+  above, slash, below = word.partition('/')
+  return float(above) / float(below) if slash else float(above)
+
+
 def _numbers(
   entry: Mapping[str, Any], key: str, counts: tuple[int, ...], name: str
 ) -> Float[np.ndarray, ' m']:
@@ -201,7 +209,7 @@ def _numbers(
   value = entry[key]
   words = value if isinstance(value, list) else str(value).split()
   try:
-    found = np.array([float(fractions.Fraction(str(w))) for w in words])
+    found = np.array([_number(str(w)) for w in words])
   except (ValueError, OverflowError, ZeroDivisionError):
     found = np.array([np.nan])
   if len(found) not in counts or not np.isfinite(found).all():

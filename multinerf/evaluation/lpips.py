@@ -21,8 +21,6 @@ import dataclasses
 import functools
 import os
 import pathlib
-import zipfile
-import zlib
 from collections.abc import Mapping
 
 import jax
@@ -30,20 +28,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from multinerf import errors
+from multinerf import errors, npy
 
 NO_WEIGHTS = (
   'no weights: set Config.lpips_weights to a file made by '
   'scripts/convert_lpips.py'
-)
-# What numpy raises on damaged files; TypeError: a bare .npy is no archive.
-_READ_ERRORS = (
-  OSError,
-  ValueError,
-  EOFError,
-  TypeError,
-  zipfile.BadZipFile,
-  zlib.error,
 )
 # Normalisation of images in [-1, 1] that the published weights expect.
 _SHIFT = np.array([-0.030, -0.088, -0.188], np.float32)
@@ -145,9 +134,8 @@ def load(path: str | os.PathLike) -> Lpips:
       'make one with scripts/convert_lpips.py.'
     )
   try:
-    with np.load(path, allow_pickle=False) as archive:
-      arrays = {key: archive[key] for key in archive.files}
-  except _READ_ERRORS as e:
+    arrays = npy.read_archive(path, kinds='fiuU')
+  except (OSError, ValueError) as e:
     raise errors.ConfigError(
       f'{path} is not an .npz file of plain arrays: {e} '
       '(gin: Config.lpips_weights).'
