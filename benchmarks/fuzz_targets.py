@@ -4,19 +4,17 @@ A target writes the bytes it gets where the parser looks for them and calls it.
 """
 
 import dataclasses
-import io
 import json
 import pathlib
 import struct
-import zlib
 from collections.abc import Callable, Sequence
 
+import fuzz_seeds
 import numpy as np
 from flax import serialization
-from PIL import Image
 
 from multinerf.app import table
-from multinerf.cameras import camera, keyframes, paths
+from multinerf.cameras import keyframes, paths
 from multinerf.config import gin_setup
 from multinerf.data import (
   base,
@@ -35,7 +33,6 @@ from multinerf.data import (
 from multinerf.evaluation import lpips
 from multinerf.training import checkpoints
 
-_POSE = [[1, 0, 0, 0.5], [0, 1, 0, 0.25], [0, 0, 1, 2.0], [0, 0, 0, 1]]
 _STATE = {
   'step': np.int32(3),
   'params': {
@@ -114,90 +111,60 @@ def _checkpoint_targets(folder: pathlib.Path) -> list[Target]:
   ]
 
 
-def _encoded(mode: str, kind: str, **options) -> bytes:
-  """A small picture of a mode in a format."""
-  gen = np.random.default_rng(0)
-  shape = {'RGB': (7, 5, 3), 'RGBA': (7, 5, 4), 'F': (7, 5)}.get(mode, (7, 5))
-  dtype = np.float32 if mode == 'F' else np.uint8
-  picture = Image.fromarray(gen.integers(0, 255, shape).astype(dtype))
-  picture = picture if picture.mode == mode else picture.convert(mode)
-  out = io.BytesIO()
-  picture.save(out, kind, **options)
-  return out.getvalue()
-
-
-def _png16() -> bytes:
-  """A 16-bit RGB PNG of 4x3 pixels, all row filters."""
-  rows = b''.join(bytes([f]) + bytes(range(24)) for f in (0, 1, 4))
-  chunks = [
-    (b'IHDR', struct.pack('>IIBBBBB', 4, 3, 16, 2, 0, 0, 0)),
-    (b'IDAT', zlib.compress(rows)),
-    (b'IEND', b''),
-  ]
-  return b'\x89PNG\r\n\x1a\n' + b''.join(
-    struct.pack('>I', len(d)) + k + d + struct.pack('>I', zlib.crc32(k + d))
-    for k, d in chunks
-  )
-
-
-def _exif_jpeg() -> bytes:
-  tags = Image.Exif()
-  tags.get_ifd(0x8769).update({0x829A: 0.01, 0x8827: 200})
-  return _encoded('RGB', 'JPEG', exif=tags)
-
-
 def _image_targets(root: pathlib.Path) -> list[Target]:
   read = _written(root / 'picture', images.read_image)
-  pngs = [_encoded(m, 'PNG') for m in ('RGB', 'RGBA', 'L', 'P', '1', 'LA')]
-  tiffs = [_encoded('RGB', 'TIFF', compression=c) for c in (
+  pngs = [
+    fuzz_seeds.encoded(m, 'PNG') for m in ('RGB', 'RGBA', 'L', 'P', '1', 'LA')
+  ]
+  tiffs = [fuzz_seeds.encoded('RGB', 'TIFF', compression=c) for c in (
     'raw', 'tiff_lzw', 'tiff_adobe_deflate', 'packbits', 'jpeg')]  # fmt: skip
-  jpegs = [_encoded('RGB', 'JPEG'), _encoded('RGB', 'JPEG', progressive=True)]
-  jpegs += [_encoded('L', 'JPEG'), _exif_jpeg()]
-  webps = [_encoded('RGBA', 'WEBP', lossless=x) for x in (False, True)]
+  jpegs = [
+    fuzz_seeds.encoded('RGB', 'JPEG'),
+    fuzz_seeds.encoded('RGB', 'JPEG', progressive=True),
+  ]
+  jpegs += [fuzz_seeds.encoded('L', 'JPEG'), fuzz_seeds.exif_jpeg()]
+  webps = [
+    fuzz_seeds.encoded('RGBA', 'WEBP', lossless=x) for x in (False, True)
+  ]
   return [
     Target('image: PNG', 'png', pngs, read, 2),
-    Target('image: 16-bit PNG', 'png', [_png16()], read, 2),
+    Target('image: 16-bit PNG', 'png', [fuzz_seeds.png16()], read, 2),
     Target('image: JPEG', 'bytes', jpegs, read, 2),
     Target('image: WebP', 'bytes', webps, read),
-    Target('image: BMP', 'bytes', [_encoded('RGB', 'BMP')], read),
+    Target('image: BMP', 'bytes', [fuzz_seeds.encoded('RGB', 'BMP')], read),
     Target('image: TIFF', 'bytes', tiffs, read, 2),
     Target(
       'image: float TIFF',
       'bytes',
-      [_encoded('F', 'TIFF')],
+      [fuzz_seeds.encoded('F', 'TIFF')],
       _written(root / 'depth.tiff', images.read_tiff),
     ),
     Target(
       'EXIF',
       'bytes',
-      [_exif_jpeg()],
+      [fuzz_seeds.exif_jpeg()],
       _written(root / 'photo.jpg', exif.read_exposure),
     ),
   ]
 
 
-def _npy(array: np.ndarray) -> bytes:
-  out = io.BytesIO()
-  np.save(out, array)
-  return out.getvalue()
-
-
-def _npz(**arrays: np.ndarray) -> bytes:
-  out = io.BytesIO()
-  np.savez_compressed(out, **arrays)
-  return out.getvalue()
-
-
 def _array_targets(root: pathlib.Path) -> list[Target]:
-  poses = np.tile(np.array(_POSE)[None], (2, 1, 1))
-  seeds = [_npy(poses), _npy(poses[:, :3].astype('>f4')), _npz(a=poses)]
+  poses = np.tile(np.array(fuzz_seeds.POSE)[None], (2, 1, 1))
+  seeds = [
+    fuzz_seeds.npy(poses),
+    fuzz_seeds.npy(poses[:, :3].astype('>f4')),
+    fuzz_seeds.npz(a=poses),
+  ]
   bounds = np.ones((3, 17))
   bounds[:, [4, 9, 14]] = 8.0
   return [
     Target(
       '.npy: cameras',
       'npy',
-      [_npy(poses[:, :3, :3]), _npy(np.ones((2, 3, 3), np.int16))],
+      [
+        fuzz_seeds.npy(poses[:, :3, :3]),
+        fuzz_seeds.npy(np.ones((2, 3, 3), np.int16)),
+      ],
       _written(root / 'Ks.npy', lambda p: files.read_npy(p, (None, 3, 3))),
     ),
     Target(
@@ -209,46 +176,24 @@ def _array_targets(root: pathlib.Path) -> list[Target]:
     Target(
       'poses_bounds.npy',
       'npy',
-      [_npy(bounds)],
+      [fuzz_seeds.npy(bounds)],
       _written(root / 'poses_bounds.npy', llff.read_poses_bounds),
     ),
     Target(
       '.npz: LPIPS weights',
       'npy',
-      [_npz(backbone=np.array('vgg'), x=np.ones(3))],
+      [fuzz_seeds.npz(backbone=np.array('vgg'), x=np.ones(3))],
       _written(root / 'vgg.npz', lpips.load),
       0.5,
     ),
   ]
 
 
-def _colmap_binary() -> dict[str, bytes]:
-  """cameras.bin, images.bin and points3D.bin of two images."""
-  cams = struct.pack('<QiiQQ', 1, 7, 1, 8, 6) + struct.pack('<4d', 9, 9, 4, 3)
-  shots = struct.pack('<Q', 2)
-  for i in range(2):
-    shots += struct.pack('<I7dI', i, 1, 0, 0, 0, i, 0, 0, 7) + b'a%d.png\0' % i
-    shots += struct.pack('<Qddq', 1, 2.5, 1.5, 5)
-  points = struct.pack('<QQ3d3Bd', 1, 5, 0, 0, 3, 1, 2, 3, 0.5)
-  points += struct.pack('<QIIII', 2, 0, 0, 1, 0)
-  return {'cameras': cams, 'images': shots, 'points3D': points}
-
-
-_COLMAP_TEXT = {
-  'cameras': b'# a comment\n7 PINHOLE 8 6 9.0 9.0 4.0 3.0\n',
-  'images': (
-    b'0 1 0 0 0 0 0 0 7 a0.png\n2.5 1.5 5 1 1 -1\n'
-    b'1 1 0 0 0 1 0 0 7 a 1.png\n2.5 1.5 5\n'
-  ),
-  'points3D': b'5 0 0 3 1 2 3 0.5 0 0 1 0\n',
-}
-
-
 def _colmap_targets(root: pathlib.Path) -> list[Target]:
   targets = []
   for suffix, kind, model in (
-    ('.bin', 'bytes', _colmap_binary()),
-    ('.txt', 'text', _COLMAP_TEXT),
+    ('.bin', 'bytes', fuzz_seeds.colmap_binary()),
+    ('.txt', 'text', fuzz_seeds.COLMAP_TEXT),
   ):
     for name, seed in model.items():
       folder = root / f'{name}{suffix}'
@@ -265,65 +210,18 @@ def _colmap_targets(root: pathlib.Path) -> list[Target]:
   return targets
 
 
-def _transforms() -> bytes:
-  frame = {'file_path': 'p.png', 'transform_matrix': _POSE}
-  full = frame | {'w': 5, 'h': 7, 'fl_x': 9, 'k1': 0.1, 'mask_path': 'p.png'}
-  return json.dumps(
-    {
-      'camera_angle_x': 0.8,
-      'cx': 2.5,
-      'camera_model': 'OPENCV',
-      'frames': [frame, full],
-      'applied_transform': _POSE[:3],
-      'applied_scale': 0.5,
-      'integer_depth_scale': 0.001,
-      'train_filenames': ['p.png'],
-      'ply_file_path': 'x.ply',
-    }
-  ).encode()
-
-
 def _scene_targets(root: pathlib.Path) -> list[Target]:
   """Whole folders, of which one JSON file is mutated."""
   folder = root / 'scene'
   folder.mkdir()
-  (folder / 'p.png').write_bytes(_encoded('RGBA', 'PNG'))
+  (folder / 'p.png').write_bytes(fuzz_seeds.encoded('RGBA', 'PNG'))
   cfg = base.DataConfig(data_dir=str(folder), dataset_loader='blender')
-  split = {
-    'camera_angle_x': 0.8,
-    'frames': [{'file_path': './p', 'transform_matrix': _POSE}] * 2,
-  }
-  meta = {
-    'file_path': ['p.png'],
-    'cam2world': [_POSE],
-    'pix2cam': [[[0.1, 0, -0.2], [0, -0.1, 0.3], [0, 0, -1]]],
-    'width': [5],
-    'height': [7],
-    'near': [2],
-    'far': [6],
-    'lossmult': [1],
-  }
-  table_of = {'format_version': 1, 'protocol': {'factor': 1}, 'step': 3}
-  table_of |= {'mean': {'psnr': 1.0}, 'mean_cc': {}, 'test_names': ['a']}
-  scene = base.Scene(
-    'x',
-    'test',
-    camera.make_cameras(
-      np.eye(3), np.array([_POSE]), widths=4, heights=3, near=1, far=2,
-      distortion={'k1': 0.1}, exposure_idx=0, exposure_values=1.0,
-    ),
-    ('a',),
-    None,
-    depth_bounds=(1.0, 2.0),
-    raw=base.RawDisplay(np.eye(3), 0.5, {97: 0.5}, (1.0,)),
-  )  # fmt: skip
-  record = snapshot.to_text(snapshot.Snapshot('k', {'test': scene}))
-  dump = lambda value: json.dumps(value).encode()
+  sound = fuzz_seeds.json_files()
   return [
     Target(
       'transforms.json',
       'json',
-      [_transforms()],
+      [fuzz_seeds.transforms()],
       _written(
         folder / 'transforms.json', lambda p: transforms.read_photographs(cfg)
       ),
@@ -331,7 +229,7 @@ def _scene_targets(root: pathlib.Path) -> list[Target]:
     Target(
       'transforms_train.json',
       'json',
-      [dump(split)],
+      [sound['transforms_train.json']],
       _written(
         folder / 'transforms_train.json',
         lambda p: blender.load_blender(cfg, 'train'),
@@ -341,7 +239,7 @@ def _scene_targets(root: pathlib.Path) -> list[Target]:
     Target(
       'metadata.json',
       'json',
-      [dump({'train': meta})],
+      [sound['metadata.json']],
       _written(
         folder / 'metadata.json', lambda p: multicam.load_multicam(cfg, 'train')
       ),
@@ -350,13 +248,13 @@ def _scene_targets(root: pathlib.Path) -> list[Target]:
     Target(
       'cameras.json',
       'json',
-      [record.encode()],
+      [sound['cameras.json']],
       _written(root / 'cameras.json', snapshot.read),
     ),
     Target(
       'results.json',
       'json',
-      [dump(table_of)],
+      [sound['results.json']],
       _written(root / 'results.json', lambda p: table.read_run(p.parent)),
       0.5,
     ),

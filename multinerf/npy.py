@@ -73,7 +73,7 @@ def _parse(data: bytes, kinds: str) -> np.ndarray:
   try:
     shape, is_fortran, dtype, start = _header(data)
     if not isinstance(dtype, np.dtype) or dtype.kind not in kinds:
-      raise ValueError(f'it holds {str(dtype)[:80]}')
+      raise ValueError(f'it holds entries of type {str(dtype)[:80]}')
     if not all(type(n) is int and n >= 0 for n in shape):
       raise ValueError(f'its shape is {str(shape)[:80]}')
     need = math.prod(shape) * dtype.itemsize

@@ -1,15 +1,19 @@
 """The fuzzer of benchmarks/, on a few inputs; and what it has found so far."""
 
+import contextlib
 import pathlib
+import struct
 import sys
+import tracemalloc
 import warnings
+import zlib
 
 import numpy as np
 import pytest
 
 from multinerf import errors
 from multinerf.cameras import keyframes, paths
-from multinerf.data import files, raw_files
+from multinerf.data import exif, files, images, raw_files
 
 BENCHMARKS = pathlib.Path(__file__).resolve().parents[1] / 'benchmarks'
 INPUTS = 12  # of each parser
@@ -106,3 +110,37 @@ def test_found_headers_that_ask_for_more_than_the_file_has(tmp_path):
       paths.load_poses(path)
     with pytest.raises(errors.DataError, match='bytes'):
       files.read_npy(path, (None, 3, 4))
+
+
+def chunk(kind, body, size=None):
+  size = len(body) if size is None else size
+  check = struct.pack('>I', zlib.crc32(kind + body))
+  return struct.pack('>I', size) + kind + body + check
+
+
+def png(*chunks):
+  head = chunk(b'IHDR', struct.pack('>IIBBBBB', 5, 7, 8, 2, 0, 0, 0))
+  return b'\x89PNG\r\n\x1a\n' + head + b''.join(chunks)
+
+
+PIXELS = zlib.compress(bytes(7 * 16))
+BROKEN_PNGS = {
+  'a chunk of 2 GB': png(chunk(b'IDAT', PIXELS, 2**31 - 1)),
+  'a profile without a method': png(
+    chunk(b'IDAT', PIXELS), chunk(b'iCCP', b'name'), chunk(b'IEND', b'')
+  ),
+}
+
+
+@pytest.mark.parametrize('name', BROKEN_PNGS)
+def test_found_pictures_that_pillow_stumbles_over(name, tmp_path):
+  path = tmp_path / 'x.png'
+  path.write_bytes(BROKEN_PNGS[name])
+  tracemalloc.start()
+  try:
+    with contextlib.suppress(errors.DataError):  # later Pillows may read them
+      images.read_image(path)
+    exif.read_exposure(path)
+    assert tracemalloc.get_traced_memory()[1] < 1e7
+  finally:
+    tracemalloc.stop()

@@ -31,7 +31,8 @@ MIN_IMAGES = 2
 # What Pillow raises on damaged tags.
 _EXIF_ERRORS = (
   *(OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError),
-  *(ArithmeticError, AttributeError, struct.error),
+  *(ArithmeticError, AttributeError, MemoryError, struct.error),
+  errors.DataError,
 )
 _EXIF_KEYS = (
   ExifTags.Base.Make,
@@ -248,7 +249,7 @@ def _read_exif(path: pathlib.Path) -> tuple[list[str], int]:
   Damaged EXIF is as good as none; the pixels have been read before.
   """
   try:
-    with Image.open(path) as picture:
+    with images.opened(path) as picture:
       exif = picture.getexif()
       fields = {**exif, **exif.get_ifd(ExifTags.IFD.Exif)}
   except _EXIF_ERRORS:

@@ -2,6 +2,7 @@
 
 import pathlib
 import struct
+import zlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,14 +10,15 @@ import numpy as np
 from jaxtyping import Float
 from PIL import Image
 
-from multinerf.data import photo_set
+from multinerf import errors
+from multinerf.data import images, photo_set
 
 _EXIF_IFD = 0x8769
 _EXPOSURE_TIME, _ISO = 0x829A, 0x8827
 # What Pillow raises on damaged files and tags.
 _DAMAGED = (
   *(OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError),
-  *(ArithmeticError, AttributeError, struct.error),
+  *(ArithmeticError, AttributeError, MemoryError, struct.error, zlib.error),
   Image.DecompressionBombError,
 )
 
@@ -27,11 +29,11 @@ def read_exposure(path: pathlib.Path) -> float | None:
   None if the file is missing, no photograph, or says nothing usable.
   """
   try:
-    with Image.open(path) as img:
+    with images.opened(path) as img:
       tags = img.getexif().get_ifd(_EXIF_IFD)
   # Damaged tags are as good as none; whether the pixels can be read is found
   # out elsewhere.
-  except _DAMAGED:
+  except (errors.DataError, *_DAMAGED):
     return None
   seconds, iso = _number(tags.get(_EXPOSURE_TIME)), _number(tags.get(_ISO))
   if seconds is None or iso is None:
