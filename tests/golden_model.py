@@ -13,8 +13,9 @@ from multinerf.training import optim
 
 # End-to-end cases of ../shared/golden. The presets that every user starts from
 # run always; option variants compile for ten seconds each and are slow tests.
-_ALWAYS = ('model_blender_256', 'model_360', 'model_llff_256')
+_ALWAYS = ('model_blender_256', 'model_360')
 _SLOW = (
+  'model_llff_256',
   'model_blender_refnerf',
   'model_llff_raw',
   'model_360_glo4',

@@ -88,6 +88,7 @@ def tiny_trainer(tmp_path_factory):
     yield trainer
 
 
+@pytest.mark.slow
 def test_cameras_reach_the_devices_once(tiny_trainer, monkeypatch):
   # 23: they were sent at every step.
   sent = []

@@ -109,6 +109,7 @@ def test_images_of_nearly_one_size_share_a_program(case):
   assert renderer.num_programs == 2
 
 
+@pytest.mark.slow
 def test_rendering_in_half_precision_is_nearly_the_same(case, renderer):
   setup, scene, params = case
   config = dataclasses.replace(setup.config, render_compute_dtype='bfloat16')

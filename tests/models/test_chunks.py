@@ -37,7 +37,8 @@ def run(cfg, rays=RAYS, keys=KEYS):
 @pytest.mark.parametrize(
   'at_once, remat',
   [
-    (4, True),
+    pytest.param(4, True, marks=pytest.mark.slow),
+    (4, False),
     pytest.param(1, False, marks=pytest.mark.slow),
     pytest.param(1, True, marks=pytest.mark.slow),
     pytest.param(5, False, marks=pytest.mark.slow),

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import model_util
 import numpy as np
+import pytest
 
 NUMBER = jnp.array([[0], [0], [1], [2]], jnp.int32)
 VALUES = jnp.array([[1.0], [0.5], [0.5], [0.25]])
@@ -26,6 +27,7 @@ def colours(rays, offsets=0.0, **options):
   return np.asarray(run(jax.random.key(0)))
 
 
+@pytest.mark.slow
 def test_colours_are_multiplied_by_the_exposure():
   plain = colours(RAYS)
   scaled = colours(RAYS.replace(exposure_idx=NUMBER, exposure_values=VALUES))

@@ -194,6 +194,7 @@ def test_with_compute_dtype_sets_both_fields_and_nothing_else():
   assert models.with_compute_dtype(half, 'float32') == net
 
 
+@pytest.mark.slow
 def test_bfloat16_training_gradients_are_finite_float32():
   net = models.with_compute_dtype(model_util.model(), 'bfloat16')
 
