@@ -1,13 +1,15 @@
-"""How often the quickstart's field starts dead, and what the guard does.
+"""How often a small grid field starts dead, and what the guard does.
 
   python benchmarks/collapse.py --seeds=20 --steps=300 [gin bindings ...]
 
-Trains the quickstart model on the embedded scene from each seed, with the
+Trains small.gin on the embedded scene from each seed, with the
 collapse guard as train.py has it, and prints the PSNR over the last 50 steps,
 the number of restarts, and at the end the worst of all.
 """
 
 import argparse
+
+import small_runs
 
 from multinerf import Trainer, parallel
 from multinerf.config import gin_setup, views
@@ -45,7 +47,7 @@ def main():
   parser.add_argument('--steps', type=int, default=300)
   parser.add_argument('bindings', nargs='*')
   args = parser.parse_args()
-  setup = gin_setup.load(['quickstart.gin'], args.bindings)
+  setup = gin_setup.load([small_runs.FIELD], args.bindings)
   parallel.configure_cpu_devices(setup.config.batch_size)
   parallel.enable_compilation_cache(setup.config.compilation_cache_dir)
   scene = base.load_scene(views.view(setup.config, base.DataConfig), 'train')

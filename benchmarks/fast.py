@@ -52,7 +52,7 @@ def curve(trainer, config, stops, log, *, processor_time):
 def main():
   """Prints one line of a table per time."""
   parser = argparse.ArgumentParser(description=__doc__)
-  parser.add_argument('--data_dir', required=True)
+  parser.add_argument('--data_dir', help='not for the embedded scene')
   parser.add_argument('--preset', default='fast.gin')
   parser.add_argument('--seconds', default='60,180,300', help='when to measure')
   parser.add_argument(
@@ -60,14 +60,17 @@ def main():
     action='store_true',
     help='--seconds are processor seconds of all cores',
   )
+  parser.add_argument('--views', type=int, help='measure on so many test views')
   parser.add_argument('bindings', nargs='*')
   args = parser.parse_args()
   log = lambda message: print(message, flush=True)
-  given = (f"Config.data_dir = '{args.data_dir}'", *args.bindings)
+  given = (f'Config.data_dir = {args.data_dir!r}', *args.bindings)
   setup = gin_setup.load([args.preset], given)
   small_runs.prepare_devices(setup.config)
   cfg = views.view(setup.config, base.DataConfig)
   train, test = (base.load_scene(cfg, split) for split in ('train', 'test'))
+  if args.views:
+    test = small_runs.some_views(test, args.views)
   with Trainer(
     setup.config, train, setup.build_model(), test_scene=test
   ) as trainer:

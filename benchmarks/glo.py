@@ -4,7 +4,7 @@
 
 Gives the object in every training view of the embedded scene other colours
 (per channel a gain of 0.4 to 1.1 and an offset of -0.05 to 0.15), then trains
-the quickstart's field with and without `Model.num_glo_features = 4`, same
+the field of small.gin with and without `Model.num_glo_features = 4`, same
 seeds, batches and steps. Test views keep their true colours and are rendered
 with the zero code. What a cast does to all colours alike is not knowable, so
 the figure is the PSNR after colour correction, as `metric_cc_psnr`, but of the

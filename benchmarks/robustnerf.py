@@ -5,7 +5,7 @@
 Paints a distractor into a third of the embedded scene's training views: a
 striped or chequered ellipse or rectangle that covers 15 to 25 % of the image,
 opaque, as if held before the camera, of another place, shape and colour in
-every view. Then trains the quickstart's field on them, once with
+every view. Then trains the field of small.gin on them, once with
 `Config.data_loss_type = 'mse'` and once with 'robustnerf', same seeds, batches
 and steps, and measures both on clean test views. With --clean also on
 undisturbed training views, which is what one cannot do better than.

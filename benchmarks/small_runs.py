@@ -1,5 +1,6 @@
 """What the experiments on the embedded scene share: small, short trainings."""
 
+import pathlib
 import time
 
 import numpy as np
@@ -9,6 +10,7 @@ from multinerf.config import gin_setup, views
 from multinerf.data import base, images
 from multinerf.training import stats
 
+FIELD = str(pathlib.Path(__file__).with_name('small.gin'))
 # Images of 64x64 show nothing finer than a grid of 64^3 cells.
 SMALL = (
   'Config.synthetic_resolution = 64',
@@ -22,11 +24,23 @@ _SHOWN = ('psnr', 'acc', 'loss_threshold', 'is_inlier_loss', 'mask')
 
 
 def load(bindings):
-  """(set-up, training views, test views) of quickstart.gin and bindings."""
-  setup = gin_setup.load(['quickstart.gin'], bindings)
+  """(set-up, training views, test views) of small.gin and bindings."""
+  setup = gin_setup.load([FIELD], bindings)
   cfg = views.view(setup.config, base.DataConfig)
   scenes = [base.load_scene(cfg, split) for split in ('train', 'test')]
   return setup, *scenes
+
+
+def some_views(scene, num):
+  """`num` of a scene's views, evenly spread."""
+  keep = np.arange(num) * len(scene) // num
+  return base.Scene(
+    name=scene.name,
+    split=scene.split,
+    cameras=scene.cameras.take(keep),
+    image_names=tuple(scene.image_names[i] for i in keep),
+    images=base.PixelBuffer.from_images([scene.images.image(i) for i in keep]),
+  )
 
 
 def prepare_devices(config):

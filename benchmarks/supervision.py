@@ -15,6 +15,7 @@ import dataclasses
 import time
 
 import numpy as np
+import small_runs
 
 from multinerf import Trainer, losses, parallel
 from multinerf.config import gin_setup, views
@@ -31,7 +32,7 @@ SHARED = (
 # Preset and bindings by kind of field.
 FIELDS = {
   'grid': (
-    'quickstart.gin',
+    small_runs.FIELD,
     (
       *SHARED,
       'Config.batch_size = 512',

@@ -127,13 +127,16 @@ def control_points(
     return points, jnp.zeros_like(points[..., 0])
   square = jnp.sum(samples.directions**2, axis=-1)[..., None]
   square = jnp.where(square > 0, square, 1)
-  # Square roots of the covariances, moment by moment.
-  along = jnp.sqrt(samples.t_var / square)
-  across = jnp.sqrt(samples.r_var)
-  _, roots = frustum.lift_gaussian(
-    samples.directions, jnp.zeros_like(along), along, across, False
-  )
-  points = unscented.spread(samples.means, roots, basis)
+  if basis == 'mean':  # not the covariances times 0
+    points = samples.means[..., None, :]
+  else:
+    # Square roots of the covariances, moment by moment.
+    along = jnp.sqrt(samples.t_var / square)
+    across = jnp.sqrt(samples.r_var)
+    _, roots = frustum.lift_gaussian(
+      samples.directions, jnp.zeros_like(along), along, across, False
+    )
+    points = unscented.spread(samples.means, roots, basis)
   offsets = points - samples.origins[..., None, None, :]
   t = jnp.sum(offsets * samples.directions[..., None, None, :], axis=-1)
   return points, samples.radii[..., None] * t / square[..., None] / np.sqrt(2)
