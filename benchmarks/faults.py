@@ -39,7 +39,7 @@ import numpy as np
 from multinerf.app import train
 from multinerf.training import checkpoints, durable
 
-STEPS, KEEP = 40, 4
+STEPS = 40
 BINDINGS = (
   "Config.dataset_loader = 'synthetic'",
   'Config.synthetic_resolution = 16',
