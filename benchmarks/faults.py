@@ -33,6 +33,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -75,13 +76,20 @@ TEMPORARY = durable._PREFIX
 class Life:
   """One process of a run, forked."""
 
-  def __init__(self, root: pathlib.Path, folder: pathlib.Path, *more: str):
+  def __init__(
+    self,
+    root: pathlib.Path,
+    folder: pathlib.Path,
+    *more: str,
+    flags: Sequence[str] = (),
+  ):
     self.folder, self.log = folder, root / 'log.txt'
     self.begun = time.monotonic()
     argv = ['train.py', '--gin_configs=blender_256.gin']
     argv += [f'--checkpoint_dir={folder}']
     cache = f"Config.compilation_cache_dir = '{root}/cache'"
     argv += [f'--gin_bindings={b}' for b in (*BINDINGS, cache, *more)]
+    argv += flags
     self.pid = os.fork()
     if self.pid == 0:
       log = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
@@ -355,6 +363,9 @@ def main() -> None:
   flags = parser.parse_args()
   campaign = Campaign(flags.folder.resolve(), flags.seed)
   campaign.root.mkdir(parents=True, exist_ok=True)
+  # One core for all lives: each core is a device, and a run that goes on with
+  # more of them than before is the same to rounding only.
+  os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
   begun = time.monotonic()
   campaign.make_reference()
   print(f'reference: {time.monotonic() - begun:.0f} s', flush=True)

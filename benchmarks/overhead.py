@@ -69,7 +69,7 @@ class Blocks:
       listeners += [
         guards.SpikeGuard(self.shown.warn),
         guards.NonFiniteGuard(10, self.shown.warn),
-        guards.CollapseGuard(first),
+        guards.CollapseGuard(last),
       ]
       checkpoints = saver.CheckpointWriter(self.folder, keep=2)
       dog = stack.enter_context(watchdog.Watchdog(10.0, self.shown.warn))

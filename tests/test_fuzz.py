@@ -13,6 +13,7 @@ import pytest
 
 from multinerf import errors
 from multinerf.cameras import keyframes, paths
+from multinerf.config import gin_setup
 from multinerf.data import exif, files, images, raw_files
 
 BENCHMARKS = pathlib.Path(__file__).resolve().parents[1] / 'benchmarks'
@@ -144,3 +145,12 @@ def test_found_pictures_that_pillow_stumbles_over(name, tmp_path):
     assert tracemalloc.get_traced_memory()[1] < 1e7
   finally:
     tracemalloc.stop()
+
+
+@pytest.mark.parametrize('depth', [90, 500])
+def test_found_gin_values_nested_too_deeply(depth):
+  deep = 'N = ' + '[' * depth + ']' * depth
+  with contextlib.suppress(errors.ConfigError):  # 90 are fine
+    gin_setup.load([], [deep])
+  with pytest.raises(errors.ConfigError):
+    gin_setup.load([], [f'Config.factor = %N\n{deep}'])

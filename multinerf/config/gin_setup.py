@@ -104,6 +104,16 @@ def load(
     ConfigError: Anything wrong: a file, the syntax, a name, a type, a range.
       One line, with the file and line number where they are known.
   """
+  try:
+    return _load(configs, bindings, scope, safe, classes)
+  except RecursionError as e:
+    raise errors.ConfigError(
+      'A gin file or binding holds a value that is nested too deeply.'
+    ) from e
+
+
+def _load(configs, bindings, scope, safe, classes) -> Setup:
+  """See `load`."""
   if scope not in gin_reader.SCOPES:
     raise errors.ConfigError(
       f'Unknown scope {scope!r}; known: {", ".join(gin_reader.SCOPES)}.'
