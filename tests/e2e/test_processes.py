@@ -54,6 +54,7 @@ def all_fine(done):
   return [process_util.without_chatter(process.stdout) for process in done]
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_8_devices_goes_on_in_2_processes_and_back(
   scene, tmp_path, capsys
 ):
