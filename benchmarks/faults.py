@@ -191,10 +191,11 @@ class Campaign:
           break
         if status == 0:
           break
+      before = len(self.bad)
       self.check(folder, f'run {number} at its end', ended=True)
       if checkpoints.latest(folder) != STEPS:
         self.bad.append(f'run {number} ended early')
-      else:
+      elif len(self.bad) == before:
         self.counts['runs that ended as the reference'] += 1
         shutil.rmtree(folder)
       number += 1
@@ -382,8 +383,7 @@ def main() -> None:
     events.append(kind + damage)
   events += ['term'] * flags.terms
   campaign.disturb(list(campaign.random.permutation(events)))
-  for key in ('lost runs', 'hangs'):
-    campaign.counts[key] += 0
+  campaign.counts.update({'lost runs': 0, 'hangs': 0})
   campaign.counts['silent differences'] = sum(
     'differs' in b for b in campaign.bad
   )
