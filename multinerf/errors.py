@@ -26,6 +26,10 @@ class CheckpointError(MultinerfError):
   """A checkpoint is missing, damaged, unwritable or of another architecture."""
 
 
+class OutOfMemoryError(MultinerfError):
+  """A device's memory does not suffice; names the setting that would help."""
+
+
 class TrainingDivergedError(MultinerfError):
   """Training cannot go on: gradients stay non-finite, or the field is dead."""
 

@@ -15,6 +15,7 @@ from multinerf.config import gin_setup, schema, views
 from multinerf.data import base, images, inspection
 from multinerf.evaluation import raw_display, results, visualize
 from multinerf.ops import color
+from multinerf.training import console
 
 _DOC = """Opens a data folder as training would and says what is wrong with it.
 
@@ -107,9 +108,12 @@ def check(setup: gin_setup.Setup, out: str | None = None) -> bool:
       print('  nothing remarkable')
   if scenes:
     pixels = sum(inspection.num_bytes(s) for s in scenes.values())
-    print(f'\nMemory: {_size(pixels)} of pixels on the host, ', end='')
-    model = _model_bytes(setup, pairs[0])
-    print(f'{_size(model)} of parameters and Adam per device')
+    pixels = console.format_bytes(pixels)
+    model = console.format_bytes(_model_bytes(setup, pairs[0]))
+    print(
+      f'\nMemory: {pixels} of pixels on the host, {model} of parameters and '
+      'Adam per device'
+    )
   for defect in defects:
     print(f'error: {defect}', file=sys.stderr)
   name = pathlib.Path(config.data_dir or config.dataset_loader).name
@@ -241,15 +245,6 @@ def _model_bytes(setup: gin_setup.Setup, scene: base.Scene) -> int:
   """Parameters with Adam's two moments, float32."""
   shapes = field_lib.target(setup.build_model(), scene.cameras)
   return 12 * sum(x.size for x in jax.tree.leaves(shapes['params']))
-
-
-def _size(num_bytes: int) -> str:
-  """Bytes for people."""
-  for unit in ('B', 'KiB', 'MiB'):
-    if num_bytes < 1024:
-      return f'{num_bytes:.0f} {unit}'
-    num_bytes /= 1024
-  return f'{num_bytes:.1f} GiB'
 
 
 if __name__ == '__main__':

@@ -15,7 +15,7 @@ from multinerf.config import gin_setup, schema, views
 from multinerf.config import help as config_help
 from multinerf.data import base
 from multinerf.evaluation import paths
-from multinerf.training import console
+from multinerf.training import console, memory_plan
 
 Program = Callable[[gin_setup.Setup], object]
 _PATHS = re.compile(r'^\S*Config\.\w+_dir = (\\\n)?.*\n?', re.MULTILINE)
@@ -69,6 +69,14 @@ def _run(program: Program, argv: list[str], scope: str) -> int:
   except flags.Error as error:
     print(f'error: {error} (see --help)', file=sys.stderr)
     return 1
+  except jax.errors.JaxRuntimeError as error:
+    if not memory_plan.is_out_of_memory(error):
+      raise
+    print(
+      f'error: {str(error).splitlines()[0]} (gin: Config.memory_budget_gib)',
+      file=sys.stderr,
+    )
+    return errors.OutOfMemoryError.exit_status
   return 0
 
 

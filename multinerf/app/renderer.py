@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from multinerf import models, parallel, types
-from multinerf.app import writing
+from multinerf.app import memory, writing
 from multinerf.cameras import camera, projection
 from multinerf.config import schema, views
 from multinerf.data import base
@@ -22,6 +22,7 @@ from multinerf.evaluation import (
   render_image,
   results,
 )
+from multinerf.training import memory_plan
 from multinerf.training import step as step_lib
 
 _MEASURED_GEOMETRY = ('acc', 'normals', 'normals_pred')
@@ -34,13 +35,20 @@ class Renderer:
   Args:
     model: The linen module.
     config: Chunk size and the rest.
+    budget: Bytes of each device that rendering may take, parameters included;
+      None: as `Config.memory_budget_gib` says.
   """
 
-  def __init__(self, model: Any, config: schema.Config):
+  def __init__(
+    self, model: Any, config: schema.Config, *, budget: int | None = None
+  ):
     if config.render_compute_dtype:
       model = models.with_compute_dtype(model, config.render_compute_dtype)
     self._model = model
     self._config = config
+    self._budget = memory.budget(config) if budget is None else budget
+    # Pixels of a chunk that are known to fit.
+    self._limit = config.render_chunk_size
     self._programs: dict[Any, Callable[..., types.Rendering]] = {}
     self._levels = jax.jit(
       lambda params, rays, frac: model.apply(
@@ -51,7 +59,12 @@ class Renderer:
   @property
   def num_programs(self) -> int:
     """How many programs were made, by size of chunk and fields."""
-    return len(self._programs)
+    return len({key[:2] for key in self._programs})
+
+  @property
+  def chunk_size(self) -> int:
+    """Most pixels rendered at once: as configured, or fewer to fit."""
+    return self._limit
 
   def view(
     self,
@@ -99,9 +112,10 @@ class Renderer:
       The images, as numpy arrays [H, W, ...], and how long they took.
     """
     frac = parallel.replicate(np.float32(train_frac))
-    yield from render_image.render_jobs(
-      self._job(params, cameras.take(i), frac, fields) for i in indices
-    )
+    with memory_plan.explained(self._advice):
+      yield from render_image.render_jobs(
+        self._job(params, cameras.take(i), frac, fields) for i in indices
+      )
 
   def views(
     self, params: Any, cameras: camera.Cameras, **kwargs: Any
@@ -190,35 +204,65 @@ class Renderer:
   def _job(self, params, one: camera.Cameras, frac, fields):
     """How to render the only camera of a table."""
     width, height = int(one.widths[0]), int(one.heights[0])
-    num_devices = parallel.device_count()
-    size = render_image.choose_chunk(
-      width * height,
-      self._config.render_chunk_size,
-      num_devices,
-      known={size for size, _ in self._programs},
-    )
-    fields = None if fields is None else tuple(fields)
-    if (size, fields) not in self._programs:
-      self._programs[size, fields] = parallel.pmap_step(
-        _span_step(
-          self._model,
-          size // num_devices,
-          fields,
-          self._config.render_empty_below,
-        ),
-        donate_state=False,
-      )
-    program = self._programs[size, fields]
     replicated = parallel.replicate(one)
-    mine = parallel.local_device_count()
-    offsets = np.arange(mine, dtype=np.int32) + parallel.process_index() * mine
-    offsets *= size // num_devices
+    args = (params, self._first(0, 1), replicated, frac)
+    size, program = self._program(width * height, args, fields)
+    share = size // parallel.device_count()
 
     def start(k: int) -> types.Rendering:
-      first = parallel.to_devices(np.int32(k * size) + offsets)
-      return program(params, first, replicated, frac)
+      return program(params, self._first(k, share), replicated, frac)
 
     return render_image.Job((height, width), size, start, sharded=True)
+
+  def _first(self, chunk: int, share: int) -> jax.Array:
+    """First pixel of each local device in a chunk of `share` for each."""
+    mine = parallel.local_device_count()
+    numbers = np.arange(mine, dtype=np.int32) + parallel.process_index() * mine
+    numbers += chunk * parallel.device_count()
+    return parallel.to_devices(numbers * np.int32(share))
+
+  def _program(
+    self, num_pixels: int, args: tuple[Any, ...], fields: Sequence[str] | None
+  ) -> tuple[int, Callable[..., types.Rendering]]:
+    """(pixels in a chunk, what renders one) for an image; fits the devices."""
+    fields = None if fields is None else tuple(fields)
+    # What a compiled program can be called with.
+    kind = (
+      jax.tree.structure(args),
+      tuple((x.shape, x.dtype) for x in jax.tree.leaves(args)),
+    )
+    num_devices = parallel.device_count()
+
+    def compile_chunk(size: int) -> Callable[..., types.Rendering]:
+      step = _span_step(
+        self._model,
+        size // num_devices,
+        fields,
+        self._config.render_empty_below,
+      )
+      step = parallel.pmap_step(step, donate_state=False)
+      return step.lower(*args).compile()
+
+    size = render_image.choose_chunk(
+      num_pixels,
+      self._limit,
+      num_devices,
+      known={size for size, *_ in self._programs},
+    )
+    if (size, fields, kind) not in self._programs:
+      fitted = memory_plan.fit_chunk(
+        compile_chunk, size, num_devices, self._budget
+      )
+      if fitted.choice < size:
+        self._limit = size = fitted.choice
+      self._programs[size, fields, kind] = fitted.program
+    return size, self._programs[size, fields, kind]
+
+  def _advice(self) -> str:
+    return (
+      'Lower Config.memory_budget_gib, or Config.render_chunk_size below '
+      f'{self._limit}.'
+    )
 
 
 def _measured_fields(scene: base.Scene) -> tuple[str, ...]:

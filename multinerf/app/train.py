@@ -204,6 +204,8 @@ def _train_once(trainer, folder, shown, gin_text) -> None:
     shown.line(f'Nothing to do: step {trainer.step_number} is the last.')
     return
   with contextlib.ExitStack() as stack:
+    # Steps run behind Python's back: errors come up wherever results are read.
+    stack.enter_context(trainer.memory.explained())
     saver = stack.enter_context(
       saver_lib.CheckpointWriter(
         folder,
@@ -262,16 +264,19 @@ def _train_once(trainer, folder, shown, gin_text) -> None:
 
 
 def _first_step_announced(trainer, shown) -> loop.Advance:
-  """The trainer's step; says how long compilations took, if there were any."""
+  """The trainer's step; says how long and large what was compiled is."""
   announced = trainer.compile_seconds  # in an attempt before a restart
 
   def advance() -> tuple[int, Any, Any]:
     nonlocal announced
-    stats = trainer.step()
+    trainer.prepare()
     if trainer.compile_seconds > announced:
       seconds = trainer.compile_seconds - announced
       announced = trainer.compile_seconds
       shown.line(console.format_compile_time(seconds))
+      for line in trainer.memory_lines():
+        shown.line(line)
+    stats = trainer.step()
     return trainer.step_number, trainer.device_state, stats
 
   return advance

@@ -4,6 +4,7 @@ Needs neither absl nor gin; the scripts are thin users of it.
 """
 
 import contextlib
+import functools
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -13,7 +14,7 @@ import jax
 import numpy as np
 
 from multinerf import errors, losses, models, parallel, types
-from multinerf.app import renderer
+from multinerf.app import memory, renderer
 from multinerf.cameras import camera, projection
 from multinerf.config import schema, views
 from multinerf.data import base, batching, prefetch, resident
@@ -68,40 +69,38 @@ class Trainer:
     self._loss_cfg = views.view(config, losses.LossConfig)
     optim_cfg = views.view(config, optim.OptimConfig)
     self._optimizer = optim.make_optimizer(optim_cfg)
-    self._step_fn = step_lib.make_train_step(
+    self._make_step = functools.partial(
+      step_lib.make_train_step,
       model,
       self._optimizer,
       self._loss_cfg,
       optim_cfg,
       views.view(config, step_lib.StepConfig),
-      views.view(config, models.ChunkConfig),
     )
     # By the number of steps they take.
     self._compiled: dict[int, Callable[..., Any]] = {}
+    self.memory = memory.Planner(config, model)
     self._cameras = parallel.replicate(scene.cameras)
     # On the devices, or None.
     self._tables = resident.choose(
-      self._sampler.tables, config.pixels_on_device, parallel.free_memory()
+      self._sampler.tables, config.pixels_on_device, self.memory.free_on_device
     )
     if self._tables is not None:
       self._tables = parallel.share(self._tables)
     self._yes_no = [parallel.replicate(np.bool_(x)) for x in (False, True)]
-    self._renderer = renderer.Renderer(model, config)
     self._batches = contextlib.ExitStack()  # the open prefetch thread
     self._stream: Iterator[tuple[int, types.Batch]] | None = None
+    self._next: tuple[int, types.Batch] | None = None
     self.start(config.jax_rng_seed)
+    left = self.memory.left_beside((self._state.opt_state, self._tables))
+    self._renderer = renderer.Renderer(model, config, budget=left)
 
   def start(self, seed: int) -> None:
     """Forgets all training and initialises the field from a seed."""
-    self._set_state(
-      state_lib.create(
-        self.model,
-        self._optimizer,
-        self._example_rays(),
-        seed,
-        self._loss_cfg,
-      )
+    made = state_lib.create(
+      self.model, self._optimizer, self._example_rays(), seed, self._loss_cfg
     )
+    self._set_state(made)
 
   @property
   def step_number(self) -> int:
@@ -143,17 +142,42 @@ class Trainer:
       The statistics, still on the device. Those of gradients, updates and
       weights are NaN but at steps that `Config.print_every` reports.
     """
-    count, batch = next(self._stream or self._open_stream())
-    end = self._step + count
-    reported = self._yes_no[
-      loop.due(end, self.config.print_every, last=self.last_step, first=True)
-    ]
-    args = (self._state, batch, self._cameras, self._tables, reported)
-    compiled = self._compiled.get(count) or self._compile(count, args)
+    self.prepare()
+    count, batch = self._next
     self.clock.start()
-    self._state, stats = compiled(*args)
-    self._step = end
+    with self.memory.explained():
+      self._state, stats = self._compiled[count](*self._args(count, batch))
+    self._next = None
+    self._step += count
     return stats
+
+  def prepare(self) -> None:
+    """Compiles the next step if it is not compiled, and plans its memory.
+
+    Raises:
+      OutOfMemoryError: It does not fit; names the settings.
+    """
+    if self._next is None:
+      self._next = next(self._stream or self._open_stream())
+    count, batch = self._next
+    if count not in self._compiled:
+      self._compile(count, self._args(count, batch))
+
+  def memory_lines(self) -> list[str]:
+    """What the run takes of devices and host, once a step was prepared."""
+    scenes = [s for s in (self.scene, self.test_scene) if s is not None]
+    return self.memory.lines(self._state, self._tables, scenes)
+
+  def _args(self, count: int, batch: types.Batch) -> tuple[Any, ...]:
+    """What a dispatch of some steps is given."""
+    reported = loop.due(
+      self._step + count,
+      self.config.print_every,
+      last=self.last_step,
+      first=True,
+    )
+    given = (self._state, batch, self._cameras, self._tables)
+    return *given, self._yes_no[reported]
 
   def render(self, cameras: camera.Cameras, index: int = 0) -> types.Rendering:
     """Renders the image of one camera.
@@ -263,7 +287,7 @@ class Trainer:
   def close(self) -> None:
     """Ends the thread that prepares batches."""
     self._batches.close()
-    self._stream = None
+    self._stream = self._next = None
 
   def __enter__(self) -> 'Trainer':
     return self
@@ -353,19 +377,21 @@ class Trainer:
     )
     return self._stream
 
-  def _compile(self, count: int, args: tuple[Any, ...]) -> Callable[..., Any]:
-    """Compiles ahead of the first use, to know how long it takes."""
-    fn = self._step_fn
-    if count > 1:
-      fn = step_lib.several_steps(fn)
+  def _compile(self, count: int, args: tuple[Any, ...]) -> None:
+    """Compiles ahead of the first use, to know how long and large it is."""
+
+    def compile_step(chunk_cfg: models.ChunkConfig) -> Callable[..., Any]:
+      fn = self._make_step(chunk_cfg)
+      if count > 1:
+        fn = step_lib.several_steps(fn)
+      return parallel.pmap_step(fn, donate_state=True).lower(*args).compile()
+
     with self._aside():
       start = time.perf_counter()
-      lowered = parallel.pmap_step(fn, donate_state=True).lower(*args)
-      self._compiled[count] = lowered.compile()
+      self._compiled[count] = self.memory.fit_step(compile_step)
       # Nobody begins a step for which others are not ready for minutes.
       parallel.barrier('the first step', timeout=math.inf)
       self.compile_seconds += time.perf_counter() - start
-    return self._compiled[count]
 
 
 def _first_two(x: np.ndarray, batch_ndim: int) -> np.ndarray:

@@ -222,6 +222,13 @@ class TrainingOptions:
     'Keep nothing between forward and backward pass but what rays_at_once rays '
     'need: a third more work for a fraction of the memory. New here.',
   )
+  memory_budget_gib: float | None = option(
+    None,
+    'Memory that training and rendering may take on each device, GiB; None: '
+    'nine tenths of what is free. rays_at_once, remat and render_chunk_size '
+    'are reduced where their programs would take more. New here.',
+    gt=0,
+  )
   compute_dtype: Literal['float32', 'bfloat16'] = option(
     'float32',
     'Precision of the matrix products in the networks; bfloat16 pays on '

@@ -25,6 +25,7 @@ APP_OPTIONS = (
   'eval_only_once',
   'gc_every',
   'jax_rng_seed',
+  'memory_budget_gib',
   'nonfinite_grad_limit',
   'pixels_on_device',
   'prefetch_batches',

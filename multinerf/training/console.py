@@ -102,6 +102,15 @@ def format_num_params(num_params: int) -> str:
   return f'Number of parameters being optimized: {num_params}'
 
 
+def format_bytes(num_bytes: float) -> str:
+  """Bytes for people: '17 KiB', '1.2 GiB'."""
+  for unit in ('B', 'KiB', 'MiB'):
+    if num_bytes < 1024:
+      return f'{num_bytes:.0f} {unit}'
+    num_bytes /= 1024
+  return f'{num_bytes:.1f} GiB'
+
+
 def format_compile_time(seconds: float) -> str:
   """Compilation has its own line: it is not part of any rate."""
   return f'Compiled the training step in {seconds:.1f}s'

@@ -144,6 +144,7 @@ ADDED = dict(
   pixels_on_device='auto',
   steps_per_dispatch=1,
   pixel_cache_dir=None,
+  memory_budget_gib=None,
   rays_at_once=None,
   remat=False,
   compilation_cache_dir='~/.cache/multinerf/xla',
