@@ -26,19 +26,23 @@ CORE = [
 VIDEO = ['imageio>=2.31', 'imageio-ffmpeg>=0.4.9']
 RAW = ['rawpy>=0.20']
 COLMAP = ['pycolmap>=4.0']
-TEST = VIDEO + RAW + [
-  # Where there are wheels; the tests that need it are skipped without.
-  *(f'{x}; platform_machine in "x86_64 AMD64 arm64"' for x in COLMAP),
-  'beartype>=0.18',
-  'hypothesis>=6.90',
-  'pytest>=8.2',
-  'pytest-xdist>=3.5',
-  # Reads back the event files that the writer tests make.
-  'tensorboard>=2.20',
-  # The first release that builds wheels without the `wheel` package; the
-  # packaging test builds one without fetching anything.
-  'setuptools>=70.1',
-]
+TEST = (
+  VIDEO
+  + RAW
+  + [
+    # Where there are wheels; the tests that need it are skipped without.
+    *(f'{x}; platform_machine in "x86_64 AMD64 arm64"' for x in COLMAP),
+    'beartype>=0.18',
+    'hypothesis>=6.90',
+    'pytest>=8.2',
+    'pytest-xdist>=3.5',
+    # Reads back the event files that the writer tests make.
+    'tensorboard>=2.20',
+    # The first release that builds wheels without the `wheel` package; the
+    # packaging test builds one without fetching anything.
+    'setuptools>=70.1',
+  ]
+)
 
 setuptools.setup(
   name='multinerf',
