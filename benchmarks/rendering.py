@@ -1,6 +1,6 @@
 """Whole images: rays per second before and after what `Renderer` does.
 
-  taskset -c 1 python benchmarks/rendering.py --preset=quickstart.gin --side=200
+  taskset -c 1 python benchmarks/rendering.py --preset=benchmarks/small.gin --side=200
 
 Times, in turns, views of the embedded scene rendered
 
