@@ -70,6 +70,7 @@ def test_half_the_memory_gives_the_same_losses_and_says_how(train):
   )
 
 
+@pytest.mark.slow
 def test_too_little_memory_is_refused_before_the_first_step(case):
   setup, scene = case
   config = dataclasses.replace(

@@ -342,6 +342,7 @@ def test_a_dead_field_is_restarted_from_another_seed(
   assert run_util.leaves(tmp_path, 52)["['seed']"] == SEED + 1
 
 
+@pytest.mark.slow
 def test_dead_fields_from_every_seed_end_in_an_error(
   scene, tmp_path, monkeypatch, capsys
 ):

@@ -116,5 +116,6 @@ def test_processes_that_render_together_do_what_the_lead_finds(
 ):
   # Another process may not even see the folder, and must not decide by it.
   monkeypatch.setattr(frames.parallel, 'on_lead', lambda fn, name: [1, 4])
+  monkeypatch.setattr(frames.parallel, 'is_lead', lambda: False)
   run()
   assert run.rendered == [1, 4]
