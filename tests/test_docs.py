@@ -34,8 +34,10 @@ def test_every_file_a_page_links_or_names_exists(page):
   here = (CHECKOUT / page).parent
   links = [here / x for x in re.findall(r'\]\(([^)#:]+)\)', text)]
   # `path/with/slash.ext` in backquotes is a file of the checkout.
-  named = re.findall(r'`((?:multinerf|scripts|tests|docs)/[\w./]+)`', text)
-  presets = re.findall(r'\b(\w+\.gin)\b', text)
+  named = re.findall(
+    r'`((?:multinerf|scripts|tests|docs|benchmarks)/[\w./]+)`', text
+  )
+  presets = re.findall(r'(?<!benchmarks/)\b(\w+\.gin)\b', text)
   invented = {'config.gin', 'operative_config.gin', 'mine.gin'}
   paths = links + [CHECKOUT / x for x in named]
   paths += [CHECKOUT / 'gin_configs' / x for x in set(presets) - invented]
