@@ -70,7 +70,7 @@ def main():
   cfg = views.view(setup.config, base.DataConfig)
   train, test = (base.load_scene(cfg, split) for split in ('train', 'test'))
   if args.views:
-    test = small_runs.some_views(test, args.views)
+    test = small_runs.take_views(test, small_runs.spread(len(test), args.views))
   with Trainer(
     setup.config, train, setup.build_model(), test_scene=test
   ) as trainer:

@@ -71,16 +71,9 @@ def chosen_views(scene, num):
   """`num` of the views at each size, evenly spread, as a scene."""
   sizes = sorted(set(scene.scales))
   per_size = len(scene) // len(sizes)
-  some = np.arange(num) * per_size // num
+  some = small_runs.spread(per_size, num)
   keep = np.concatenate([k * per_size + some for k in range(len(sizes))])
-  return base.Scene(
-    name=scene.name,
-    split=scene.split,
-    cameras=scene.cameras.take(keep),
-    image_names=tuple(scene.image_names[i] for i in keep),
-    images=base.PixelBuffer.from_images([scene.images.image(i) for i in keep]),
-    scales=tuple(scene.scales[i] for i in keep),
-  )
+  return small_runs.take_views(scene, keep)
 
 
 def coarsest(test):

@@ -31,15 +31,20 @@ def load(bindings):
   return setup, *scenes
 
 
-def some_views(scene, num):
-  """`num` of a scene's views, evenly spread."""
-  keep = np.arange(num) * len(scene) // num
+def spread(count, num):
+  """`num` of the numbers below `count`, evenly spread."""
+  return np.arange(num) * count // num
+
+
+def take_views(scene, keep):
+  """The views of these numbers, as a scene."""
   return base.Scene(
     name=scene.name,
     split=scene.split,
     cameras=scene.cameras.take(keep),
     image_names=tuple(scene.image_names[i] for i in keep),
     images=base.PixelBuffer.from_images([scene.images.image(i) for i in keep]),
+    scales=scene.scales and tuple(scene.scales[i] for i in keep),
   )
 
 

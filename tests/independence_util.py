@@ -12,6 +12,7 @@ import sys
 
 import jax
 import numpy as np
+import run_util
 
 from multinerf.app import cli, trainer
 from multinerf.config import gin_setup, views
@@ -29,18 +30,7 @@ SMALL = (
   'Config.lr_delay_steps = 0',
   'Config.compilation_cache_dir = None',
 )
-FIELDS = (
-  'Model.num_prop_samples = 8',
-  'Model.num_nerf_samples = 8',
-  'PropMLP.net_depth = 2',
-  'PropMLP.net_width = 16',
-  'PropMLP.max_deg_point = 4',
-  'NerfMLP.net_depth = 2',
-  'NerfMLP.net_width = 16',
-  'NerfMLP.max_deg_point = 4',
-  'NerfMLP.bottleneck_width = 16',
-  'NerfMLP.net_width_viewdirs = 16',
-)
+FIELDS = run_util.FIELDS
 # name -> (gin file, kind of scene, more bindings)
 FAMILIES = {
   'blender': ('blender_256.gin', 'blender', FIELDS),

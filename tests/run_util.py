@@ -22,6 +22,19 @@ CHECKOUT = pathlib.Path(__file__).resolve().parent.parent
 RESOLUTION, NUM_TRAIN, NUM_TEST = 16, 4, 2
 MAX_STEPS = 60
 
+# Small networks for any preset of MLPs.
+FIELDS = (
+  'Model.num_prop_samples = 8',
+  'Model.num_nerf_samples = 8',
+  'PropMLP.net_depth = 2',
+  'PropMLP.net_width = 16',
+  'PropMLP.max_deg_point = 4',
+  'NerfMLP.net_depth = 2',
+  'NerfMLP.net_width = 16',
+  'NerfMLP.max_deg_point = 4',
+  'NerfMLP.bottleneck_width = 16',
+  'NerfMLP.net_width_viewdirs = 16',
+)
 BINDINGS = (
   'Config.batching = "all_images"',
   'Config.batch_size = 64',
@@ -37,16 +50,7 @@ BINDINGS = (
   'Config.eval_render_interval = 1',
   # None leaves JAX's own setting: that of conftest.py, or of `environment`.
   'Config.compilation_cache_dir = None',
-  'Model.num_prop_samples = 8',
-  'Model.num_nerf_samples = 8',
-  'PropMLP.net_depth = 2',
-  'PropMLP.net_width = 16',
-  'PropMLP.max_deg_point = 4',
-  'NerfMLP.net_depth = 2',
-  'NerfMLP.net_width = 16',
-  'NerfMLP.max_deg_point = 4',
-  'NerfMLP.bottleneck_width = 16',
-  'NerfMLP.net_width_viewdirs = 16',
+  *FIELDS,
 )
 
 
