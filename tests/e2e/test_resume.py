@@ -18,6 +18,7 @@ DIE_AT = 6
 PLUG_IN = f"""
 import os, pathlib, signal, time
 from multinerf.app import trainer
+from multinerf.training import checkpoints
 
 take_step = trainer.Trainer.step
 
@@ -25,7 +26,7 @@ def step(self):
   stats = take_step(self)
   if self.step_number == {DIE_AT} and 'SURVIVE' not in os.environ:
     folder = pathlib.Path(self.config.checkpoint_dir)
-    while not (folder / 'manifest_4.json').exists():
+    while 4 not in checkpoints.available_steps(folder):
       time.sleep(0.01)
     os.kill(os.getpid(), signal.SIGKILL)
   return stats
@@ -121,6 +122,7 @@ def test_a_finished_run_has_nothing_left_to_do(scene, straight, capsys):
 STOP_EARLY = f"""
 import os, signal
 from multinerf.app import trainer
+from multinerf.training import checkpoints
 
 take_step = trainer.Trainer.step
 
