@@ -96,6 +96,7 @@ STOP = """
 import os, pathlib, signal, time
 from multinerf import parallel
 from multinerf.app import trainer
+from multinerf.training import checkpoints
 
 take_step = trainer.Trainer.step
 
@@ -149,7 +150,7 @@ def step(self):
     os.environ['DIES']
   ):
     folder = pathlib.Path(os.environ['FOLDER'])
-    while not (folder / 'manifest_4.json').exists():
+    while 4 not in checkpoints.available_steps(folder):
       time.sleep(0.01)
     if not flag.exists():
       flag.touch()

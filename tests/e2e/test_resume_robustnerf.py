@@ -22,6 +22,7 @@ THRESHOLD = "['loss_state']['threshold']"
 PLUG_IN = """
 import os, pathlib, signal, time
 from multinerf.app import trainer
+from multinerf.training import checkpoints
 
 take_step = trainer.Trainer.step
 
@@ -29,7 +30,7 @@ def step(self):
   stats = take_step(self)
   if self.step_number == 6 and 'SURVIVE' not in os.environ:
     folder = pathlib.Path(self.config.checkpoint_dir)
-    while not (folder / 'manifest_4.json').exists():
+    while 4 not in checkpoints.available_steps(folder):
       time.sleep(0.01)
     os.kill(os.getpid(), signal.SIGKILL)
   return stats
