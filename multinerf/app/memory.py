@@ -37,7 +37,6 @@ class Planner:
 
   Args:
     config: Memory, and what the user wants of chunks.
-    model: The linen module.
 
   Attributes:
     limit: Bytes that the run may take on each device.
@@ -45,12 +44,11 @@ class Planner:
     fitted: The first step that was compiled, or None.
   """
 
-  def __init__(self, config: schema.Config, model: Any):
+  def __init__(self, config: schema.Config):
     self.free_on_device = parallel.free_memory()
     self.limit = budget(config)
     self.fitted: memory_plan.Fitted[models.ChunkConfig] | None = None
     self._config = config
-    self._model = model
 
   def fit_step(
     self, compile_step: Callable[[models.ChunkConfig], Any]
@@ -70,7 +68,6 @@ class Planner:
       return compile_step(self.fitted.choice)
     self.fitted = memory_plan.fit_step(
       compile_step,
-      self._model,
       views.view(self._config, models.ChunkConfig),
       self._config.batch_size // parallel.device_count(),
       self.limit,

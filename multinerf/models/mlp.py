@@ -372,7 +372,9 @@ class MLP(nn.Module):
       roughness = jnp.zeros_like(directions[..., :1])
     batch = jnp.broadcast_shapes(directions.shape[:-1], roughness.shape[:-1])
     directions = jnp.broadcast_to(directions, (*batch, 3))
-    return directional.generate_ide_fn(self.deg_view)(directions, roughness)
+    encode = directional.generate_ide_fn(self.deg_view)
+    # Its twenty steps are computed faster than they are stored and read back.
+    return jax.checkpoint(encode)(directions, roughness)
 
 
 def _ref_nerf_color(rgb, raw_diffuse, tint):

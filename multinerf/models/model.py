@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
 from multinerf import types
-from multinerf.models import keys, mlp, sampling, zipnerf
+from multinerf.models import keys, mlp, portions, sampling, zipnerf
 from multinerf.ops import coord, frustum, volrend
 
 _JITTER, _FIELD, _BACKGROUND = 0, 1, 2  # uses of a ray's key within a level
@@ -191,7 +191,8 @@ class Model(nn.Module):
     if self.disable_integration:
       no_var = jnp.zeros_like(samples.t_var)
       samples = samples.replace(t_var=no_var, r_var=no_var)
-    output = field(
+    output = portions.evaluate(
+      field,
       keys.fold(level_keys, _FIELD),
       samples,
       viewdirs=rays.viewdirs if self.use_viewdirs else None,

@@ -42,8 +42,8 @@ def configure_cpu_devices(batch_size: int, patch_size: int = 1) -> int:
   used, or when the user has set the number himself (`jax_num_cpu_devices`,
   `--xla_force_host_platform_device_count`).
 
-  XLA's pool gets four threads per core (`NPROC`, unless it is set): one thread
-  of each device waits where devices average their gradients, and with as many
+  XLA's pool gets four threads per core for several devices (`NPROC`, unless it
+  is set): one thread of each device waits where devices average their gradients, and with as many
   threads as cores there may be none left for the one they wait for. XLA aborts
   after 40 seconds then.
 
@@ -70,7 +70,10 @@ def configure_cpu_devices(batch_size: int, patch_size: int = 1) -> int:
     jax.config.update('jax_num_cpu_devices', count)
   except RuntimeError:  # JAX's word for: the backend is already running.
     return 0
-  os.environ.setdefault('NPROC', str(_THREADS_PER_CORE * cores))
+  # A single device waits for nobody, and more threads than cores only take
+  # each other's cache.
+  threads = cores if count == 1 else _THREADS_PER_CORE * cores
+  os.environ.setdefault('NPROC', str(threads))
   _keep_freed_memory()
   return count
 

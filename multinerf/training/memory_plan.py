@@ -101,7 +101,6 @@ def budget(
 
 def fit_step(
   compile_step: Callable[[chunks.ChunkConfig], Any],
-  model: Any,
   cfg: chunks.ChunkConfig,
   num_rays: int,
   limit: int,
@@ -110,7 +109,6 @@ def fit_step(
 
   Args:
     compile_step: Compiles it for a choice.
-    model: The linen module.
     cfg: What the user wants, which is taken if it fits.
     num_rays: Rays of one device.
     limit: Bytes of one device, from `budget`.
@@ -122,7 +120,7 @@ def fit_step(
   Raises:
     OutOfMemoryError: Not even one ray at once fits.
   """
-  at_once = chunks.rays_at_once(model, num_rays, cfg.rays_at_once)
+  at_once = chunks.rays_at_once(num_rays, cfg.rays_at_once)
   # Without recomputation the residuals of all rays are kept.
   counted = at_once if cfg.remat else num_rays
 

@@ -6,7 +6,6 @@ import model_util
 import numpy as np
 import pytest
 
-from multinerf import models
 from multinerf.models import chunks
 
 NET = model_util.model()
@@ -66,16 +65,9 @@ def test_patches_keep_their_shape():
   )
 
 
-def test_on_a_cpu_a_level_s_samples_fit_into_a_core_s_cache():
-  wide = model_util.model(num_prop_samples=128, num_nerf_samples=32)
-  assert chunks.rays_at_once(wide, 8192) == 8
-  assert chunks.rays_at_once(wide, 6667) == 8  # a prime
-  assert chunks.rays_at_once(wide, 32) == 32  # small enough as it is
-  assert chunks.rays_at_once(wide, 8192, 64) == 64
-  assert chunks.rays_at_once(wide, 100, 1000) == 100
-
-
-def test_fields_on_grids_get_all_rays_at_once():
-  encoder = models.HashEncoding()
-  grid = model_util.model(nerf=dict(encoder=encoder), num_prop_samples=128)
-  assert chunks.rays_at_once(grid, 8192) == 8192
+def test_chunks_are_of_equal_size():
+  assert chunks.rays_at_once(8192) == 8192
+  assert chunks.rays_at_once(8192, 64) == 64
+  assert chunks.rays_at_once(100, 1000) == 100
+  assert chunks.rays_at_once(6667, 8) == 8  # a prime
+  assert chunks.rays_at_once(100, 40) == 34

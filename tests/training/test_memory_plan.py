@@ -5,14 +5,12 @@ import types
 
 import jax
 import jax.numpy as jnp
-import model_util
 import pytest
 
 from multinerf import errors
 from multinerf.models import ChunkConfig, chunks
 from multinerf.training import memory_plan
 
-NET = model_util.model()
 DEFAULT = ChunkConfig()
 RAYS = 16384
 ARGUMENTS, KEPT, EACH = (
@@ -53,7 +51,7 @@ class Compiler:
 
 def fit(limit, cfg=DEFAULT, compiler=None):
   compiler = compiler or Compiler()
-  found = memory_plan.fit_step(compiler, NET, cfg, RAYS, limit)
+  found = memory_plan.fit_step(compiler, cfg, RAYS, limit)
   return found, compiler.tried
 
 
@@ -77,7 +75,7 @@ def test_a_chunk_is_chosen_that_fits_and_is_not_far_too_small(cfg, limit):
     return
   size = found.choice.rays_at_once
   assert found.choice.remat and size & (size - 1) == 0
-  most = chunks.rays_at_once(NET, RAYS, cfg.rays_at_once)
+  most = chunks.rays_at_once(RAYS, cfg.rays_at_once)
   assert size <= most
   assert found.refused > limit
   largest = (limit - ARGUMENTS - 5 - KEPT * RAYS) / (1.2 * EACH)
