@@ -1,13 +1,19 @@
-"""Weak scaling: one process on one core against several, a core each.
+"""Weak scaling: one core against several, in one process or in several.
 
-  python benchmarks/processes.py --processes=2 --steps=20 --repeats=3
+  python benchmarks/processes.py --cores=2 --steps=20 --repeats=3
 
-Every process has the same number of rays (a global batch of --rays each) and
-one virtual device on a core of its own; gradients are averaged over loopback.
+A step of --rays rays takes place, in turns,
+
+  alone      on one core;
+  apart      on every core at once, by processes that know nothing of each
+             other: what cores that share caches and memory can do at best;
+  devices    on all cores by one process, a virtual device on each;
+  processes  on all cores by a process on each, which average their gradients
+             over loopback.
+
 Ideal is a step that takes as long in company as alone. Wall time says so only
 on a machine that does nothing else; processor time (of all threads of a
-process) is what averaging adds to the work, and leaves out the waiting. Runs
-alternate, so that both meet the same disturbances.
+process) is what company adds to the work, and leaves out the waiting.
 """
 
 import argparse
@@ -49,34 +55,42 @@ def child(argv: list[str]) -> int:
         'params': trainer.num_params,
         'devices': parallel.device_count(),
       }
-    path = out / f'{parallel.process_count()}_{parallel.process_index()}.json'
-    path.write_text(json.dumps(times))
+    (out / f'{os.getpid()}.json').write_text(json.dumps(times))
 
   return cli.main(program, scope='train', doc='', argv=['child', *argv[2:]])
 
 
-def measure(count: int, scene: pathlib.Path, options) -> dict[str, float]:
-  """Seconds per step with so many processes: the slowest of them."""
+def commands(way: str, cores: list[int], folder: str, options):
+  """The processes of one of the ways, and the cores of each."""
+  count = len(cores)
+  total = count if way == 'processes' else 1
+  rays = options.rays * (1 if way in ('alone', 'apart') else count)
+  words = [
+    *(sys.executable, __file__, '--child', folder, str(options.steps)),
+    f'--gin_configs={options.preset}',
+    f'--data_dir={options.scene}',
+    "--gin_bindings=Config.dataset_loader = 'blender'",
+    f'--gin_bindings=Config.batch_size = {rays}',
+    '--gin_bindings=Config.train_render_every = 0',
+    *(f'--gin_bindings={b}' for b in options.gin_bindings),
+  ]
+  layout = launch.Layout(processes=total, total=total, pin=False)
+  jobs = launch.commands(layout, words)
+  if way == 'apart':
+    jobs *= count
+  shares = [cores] if way == 'devices' else [[core] for core in cores]
+  return [
+    supervise.Command(job.label, job.words, cores=frozenset(share))
+    for job, share in zip(jobs, shares, strict=False)
+  ]
+
+
+def measure(way: str, cores: list[int], options) -> dict[str, float]:
+  """Seconds per step in one of the ways: those of the slowest process."""
   with tempfile.TemporaryDirectory() as folder:
-    flags = [
-      f'--gin_configs={options.preset}',
-      f'--data_dir={scene}',
-      "--gin_bindings=Config.dataset_loader = 'blender'",
-      f'--gin_bindings=Config.batch_size = {count * options.rays}',
-      '--gin_bindings=Config.train_render_every = 0',
-      *(f'--gin_bindings={b}' for b in options.gin_bindings),
-    ]
-    me = [sys.executable, __file__, '--child', folder, str(options.steps)]
-    cores = sorted(os.sched_getaffinity(0))
-    layout = launch.Layout(processes=count, total=count, pin=False)
-    commands = [
-      supervise.Command(
-        command.label, command.words, cores=frozenset({cores[i]})
-      )
-      for i, command in enumerate(launch.commands(layout, [*me, *flags]))
-    ]
+    jobs = commands(way, cores, folder, options)
     with supervise.Stop() as stop:
-      ends = supervise.run(commands, stop, grace=15, say=lambda text: None)
+      ends = supervise.run(jobs, stop, grace=15, say=lambda text: None)
     if not all(end.status == 0 for end in ends):
       raise SystemExit(f'{[str(end) for end in ends]}')
     found = [
@@ -88,30 +102,38 @@ def measure(count: int, scene: pathlib.Path, options) -> dict[str, float]:
 def main() -> None:
   """Measures in turns; prints medians and their ratio."""
   parser = argparse.ArgumentParser(description=__doc__)
-  parser.add_argument('--processes', type=int, default=2)
-  parser.add_argument('--rays', type=int, default=1024, help='of each process')
+  parser.add_argument('--cores', type=int, default=2)
+  parser.add_argument('--ways', default='alone,apart,devices,processes')
+  parser.add_argument('--rays', type=int, default=1024, help='of each core')
   parser.add_argument('--steps', type=int, default=20)
   parser.add_argument('--repeats', type=int, default=3)
   parser.add_argument('--preset', default='blender_256.gin')
   parser.add_argument('--gin_bindings', action='append', default=[])
   options = parser.parse_args()
-  cores = len(os.sched_getaffinity(0))
-  if cores < options.processes:
-    raise SystemExit(f'{options.processes} processes need as many cores.')
+  cores = sorted(os.sched_getaffinity(0))[: options.cores]
+  if len(cores) < options.cores:
+    raise SystemExit(f'There are {len(cores)} cores.')
+  rows = {way: [] for way in options.ways.split(',')}
   with tempfile.TemporaryDirectory() as folder:
-    scene = synthetic.render_scene(pathlib.Path(folder) / 'scene', 32, 8, 1)
-    rows = {1: [], options.processes: []}
-    for _ in range(options.repeats):
-      for count, found in rows.items():
-        found.append(measure(count, scene, options))
-        print(count, json.dumps(found[-1]), flush=True)
-  for kind in ('wall', 'cpu'):
-    alone, together = (
-      statistics.median(row[kind] for row in found) for found in rows.values()
+    options.scene = synthetic.render_scene(
+      pathlib.Path(folder) / 'scene', 32, 8, 1
     )
+    for _ in range(options.repeats):
+      for way, found in rows.items():
+        found.append(measure(way, cores, options))
+        print(way, json.dumps(found[-1]), flush=True)
+  for way, found in rows.items():
+    wall, cpu = (
+      statistics.median(row[kind] for row in found) for kind in ('wall', 'cpu')
+    )
+    ratios = [
+      alone['wall'] / row['wall']
+      for alone, row in zip(rows.get('alone', []), found, strict=False)
+    ]
+    ideal = statistics.median(ratios) if ratios else float('nan')
     print(
-      f'{kind}: {1e3 * alone:.1f} ms a step alone, {1e3 * together:.1f} ms as '
-      f'one of {options.processes}: {alone / together:.3f} of ideal'
+      f'{way:10} {1e3 * wall:8.1f} ms a step, {1e3 * cpu:8.1f} ms of processor '
+      f'time, {ideal:.3f} of ideal'
     )
 
 

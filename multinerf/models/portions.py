@@ -10,7 +10,6 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Key
@@ -24,11 +23,11 @@ from multinerf.ops import frustum
 _CPU_SAMPLES = 1024
 
 
-def rays_at_once(field: nn.Module, num_rays: int, num_samples: int) -> int:
+def rays_at_once(field: Any, num_rays: int, num_samples: int) -> int:
   """How many of `num_rays` rays a field is evaluated on at once.
 
   Args:
-    field: A module.
+    field: A module, or a function like one.
     num_rays: Rays of one device.
     num_samples: Of each of them.
 
@@ -47,7 +46,7 @@ def rays_at_once(field: nn.Module, num_rays: int, num_samples: int) -> int:
 
 
 def evaluate(
-  field: nn.Module,
+  field: Any,
   ray_keys: Key[Array, '*batch'] | None,
   samples: frustum.Samples,
   **inputs: Any,
@@ -55,7 +54,7 @@ def evaluate(
   """field(ray_keys, samples, **inputs), portion by portion.
 
   Args:
-    field: A bound module.
+    field: A bound module, or a function like one.
     ray_keys: One key per ray, or None.
     samples: Of each ray.
     **inputs: Arrays with an entry per ray, or None.
