@@ -27,8 +27,9 @@ import time
 
 from multinerf import Trainer, parallel
 from multinerf.app import cli, launch, supervise
+from multinerf.app.bench import measure as bench
 from multinerf.config import views
-from multinerf.data import base, synthetic
+from multinerf.data import base
 
 _WARM_UP = 3
 
@@ -68,11 +69,11 @@ def commands(way: str, cores: list[int], folder: str, options):
   words = [
     *(sys.executable, __file__, '--child', folder, str(options.steps)),
     f'--gin_configs={options.preset}',
-    f'--data_dir={options.scene}',
-    "--gin_bindings=Config.dataset_loader = 'blender'",
     f'--gin_bindings=Config.batch_size = {rays}',
-    '--gin_bindings=Config.train_render_every = 0',
-    *(f'--gin_bindings={b}' for b in options.gin_bindings),
+    *(
+      f'--gin_bindings={binding}'
+      for binding in (*bench.SCENE_BINDINGS, *options.gin_bindings)
+    ),
   ]
   layout = launch.Layout(processes=total, total=total, pin=False)
   jobs = launch.commands(layout, words)
@@ -114,14 +115,10 @@ def main() -> None:
   if len(cores) < options.cores:
     raise SystemExit(f'There are {len(cores)} cores.')
   rows = {way: [] for way in options.ways.split(',')}
-  with tempfile.TemporaryDirectory() as folder:
-    options.scene = synthetic.render_scene(
-      pathlib.Path(folder) / 'scene', 32, 8, 1
-    )
-    for _ in range(options.repeats):
-      for way, found in rows.items():
-        found.append(measure(way, cores, options))
-        print(way, json.dumps(found[-1]), flush=True)
+  for _ in range(options.repeats):
+    for way, found in rows.items():
+      found.append(measure(way, cores, options))
+      print(way, json.dumps(found[-1]), flush=True)
   for way, found in rows.items():
     wall, cpu = (
       statistics.median(row[kind] for row in found) for kind in ('wall', 'cpu')
