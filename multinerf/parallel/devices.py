@@ -26,7 +26,7 @@ from multinerf import errors
 from multinerf.parallel import processes
 
 AXIS = 'batch'
-_THREADS_PER_CORE = 4
+_THREADS_PER_DEVICE = 2
 # Of glibc's mallopt(): (option, value).
 _M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8
 T = TypeVar('T')
@@ -38,14 +38,16 @@ def configure_cpu_devices(batch_size: int, patch_size: int = 1) -> int:
   XLA's CPU backend runs scatter serially and element-wise loops with few
   threads, so data parallelism over virtual devices is what uses the cores
   (docs/performance.md). The number of devices is the largest that divides the
-  batch, or with several processes each one's share of it. Nothing happens when the backend runs already, when an accelerator is
-  used, or when the user has set the number himself (`jax_num_cpu_devices`,
+  batch, or with several processes each one's share of it. Nothing happens when
+  the backend runs already, when an accelerator is used, or when the user has
+  set the number himself (`jax_num_cpu_devices`,
   `--xla_force_host_platform_device_count`).
 
-  XLA's pool gets four threads per core for several devices (`NPROC`, unless it
-  is set): one thread of each device waits where devices average their gradients, and with as many
-  threads as cores there may be none left for the one they wait for. XLA aborts
-  after 40 seconds then.
+  XLA's pool gets two threads per device if there are several (`NPROC`, unless
+  it is set): one thread of each waits where devices average their gradients,
+  and with fewer there may be none left for the device they wait for. XLA aborts
+  after 40 seconds then. With four per device they get in each other's way:
+  steps take up to twice as long (docs/performance.md).
 
   Args:
     batch_size: Global batch size that the devices will share.
@@ -58,7 +60,7 @@ def configure_cpu_devices(batch_size: int, patch_size: int = 1) -> int:
   cores = len(os.sched_getaffinity(0))
   if processes.is_distributed():
     # Here a device may wait for one of another process as well.
-    os.environ.setdefault('NPROC', str(_THREADS_PER_CORE * cores))
+    os.environ.setdefault('NPROC', str(2 * _THREADS_PER_DEVICE * cores))
   if (
     flag in os.environ.get('XLA_FLAGS', '')
     or jax.config.jax_num_cpu_devices > 0
@@ -70,9 +72,9 @@ def configure_cpu_devices(batch_size: int, patch_size: int = 1) -> int:
     jax.config.update('jax_num_cpu_devices', count)
   except RuntimeError:  # JAX's word for: the backend is already running.
     return 0
-  # A single device waits for nobody, and more threads than cores only take
-  # each other's cache.
-  threads = cores if count == 1 else _THREADS_PER_CORE * cores
+  # A single device waits for nobody; more threads than needed only take each
+  # other's cache.
+  threads = cores if count == 1 else max(cores, _THREADS_PER_DEVICE * count)
   os.environ.setdefault('NPROC', str(threads))
   _keep_freed_memory()
   return count
