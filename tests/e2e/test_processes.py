@@ -96,7 +96,6 @@ STOP = """
 import os, pathlib, signal, time
 from multinerf import parallel
 from multinerf.app import trainer
-from multinerf.training import checkpoints
 
 take_step = trainer.Trainer.step
 
@@ -140,6 +139,7 @@ DIE = """
 import os, pathlib, signal, time
 from multinerf import parallel
 from multinerf.app import trainer
+from multinerf.training import checkpoints
 
 take_step = trainer.Trainer.step
 flag = pathlib.Path(os.environ['DIED'])

@@ -122,7 +122,6 @@ def test_a_finished_run_has_nothing_left_to_do(scene, straight, capsys):
 STOP_EARLY = f"""
 import os, signal
 from multinerf.app import trainer
-from multinerf.training import checkpoints
 
 take_step = trainer.Trainer.step
 
