@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from multinerf import losses, models, parallel, types
+from multinerf.models import chunks
 from multinerf.training import optim, state, stats, step
 
 _MLP = dict(
@@ -79,6 +80,32 @@ def ray_keys(n: int, seed: int = 0) -> jax.Array:
 def init(net: models.Model, example: types.Rays, seed: int = 0):
   """Parameters, compiled as one function."""
   return jax.jit(lambda key: net.init(key, None, example))(jax.random.key(seed))
+
+
+def rendered(net: models.Model, rays: types.Rays, ray_keys, cfg=None):
+  """((renderings, levels), gradient of the colours), with fresh parameters.
+
+  Args:
+    net: The model.
+    rays: Rays of any batch shape.
+    ray_keys: A key per ray.
+    cfg: How to go through the rays.
+  """
+  render = chunks.make_render(net, cfg, compute_extras=True, zero_glo=False)
+  batch = rays.origins.ndim - 1
+  example = jax.tree.map(lambda x: x.reshape((-1, *x.shape[batch:])), rays)
+
+  @jax.jit
+  def both(key):
+    def loss(params):
+      found = render(params, ray_keys, rays, 0.5)
+      return jnp.sum(found[0][-1].rgb ** 2), found
+
+    params = net.init(key, None, example)
+    grads, found = jax.grad(loss, has_aux=True)(params)
+    return found, grads
+
+  return both(jax.random.key(0))
 
 
 def shapes(net: models.Model, example: types.Rays) -> dict[str, tuple]:

@@ -1,7 +1,6 @@
 """Rays in chunks: the same renderings and gradients, whatever the chunk."""
 
 import jax
-import jax.numpy as jnp
 import model_util
 import numpy as np
 import pytest
@@ -14,23 +13,7 @@ KEYS = model_util.ray_keys(12)
 
 
 def run(cfg, rays=RAYS, keys=KEYS):
-  """(renderings and levels, gradient of the colours)."""
-  render = chunks.make_render(NET, cfg, compute_extras=True, zero_glo=True)
-
-  @jax.jit
-  def both(key):
-    flat = jax.tree.map(lambda x: x.reshape((-1, *x.shape[2:])), rays)
-    example = rays if rays.origins.ndim == 2 else flat
-    params = NET.init(key, None, example)
-
-    def loss(params):
-      found = render(params, keys, rays, 0.5)
-      return jnp.sum(found[0][-1].rgb ** 2), found
-
-    grads, found = jax.grad(loss, has_aux=True)(params)
-    return found, grads
-
-  return both(jax.random.key(0))
+  return model_util.rendered(NET, rays, keys, cfg)
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,6 @@
 """Fields in portions: the same outputs and gradients, whatever the portion."""
 
 import jax
-import jax.numpy as jnp
 import model_util
 import numpy as np
 import pytest
@@ -16,21 +15,7 @@ NORMALS = dict(disable_density_normals=False, enable_pred_normals=True)
 
 
 def run(net, rays=RAYS, keys=KEYS):
-  """((renderings, levels), gradient of the colours)."""
-
-  @jax.jit
-  def both(key):
-    flat = jax.tree.map(lambda x: x.reshape(12, x.shape[-1]), rays)
-    params = net.init(key, None, flat)
-
-    def loss(params):
-      found = net.apply(params, keys, rays, compute_extras=True, zero_glo=False)
-      return jnp.sum(found[0][-1].rgb ** 2), found
-
-    grads, found = jax.grad(loss, has_aux=True)(params)
-    return found, grads
-
-  return both(jax.random.key(0))
+  return model_util.rendered(net, rays, keys)
 
 
 @pytest.mark.parametrize(
