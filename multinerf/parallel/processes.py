@@ -38,6 +38,8 @@ _PIECE = 2**26
 _POLL_SECONDS = 2.0
 # How long a failing process waits for others that fail in the same way.
 _LAST_WORDS_SECONDS = 5.0
+# How much later the lead goes than those who fail with it.
+_HEAD_START_SECONDS = 1.0
 # Evidence of a job of several processes: variables of the job's launcher, and
 # the number of processes in them.
 _COUNTS = ('SLURM_STEP_NUM_TASKS', 'OMPI_COMM_WORLD_SIZE')
@@ -341,6 +343,10 @@ def leave(status: int) -> NoReturn:
   if is_distributed():
     try:
       barrier('the end', timeout=_LAST_WORDS_SECONDS)
+      # The runtime aborts whoever outlives the lead, which is the coordinator,
+      # and so would replace a status that says what happened.
+      if connection().process_id == 0:
+        time.sleep(_HEAD_START_SECONDS)
     except errors.ProcessError:
       pass  # they are not at their end, and will hear of it from the runtime
   os._exit(status)

@@ -2,7 +2,9 @@
 
 import json
 import signal
+import sys
 import time
+import types
 
 import process_util
 import pytest
@@ -175,6 +177,30 @@ def together(tmp_path_factory):
     assert process.returncode == 0, process.stderr
   lines = [process.stdout.splitlines()[-1] for process in done]
   return [json.loads(line) for line in lines]
+
+
+@pytest.mark.parametrize('process_id', [0, 1])
+@pytest.mark.parametrize('all_fail', [True, False])
+def test_of_those_that_fail_together_the_lead_leaves_last(
+  process_id, all_fail, monkeypatch
+):
+  done = []
+
+  def barrier(name, timeout):
+    done.append('waits')
+    if not all_fail:
+      raise errors.ProcessError('Nobody came.')
+
+  place = types.SimpleNamespace(process_id=process_id)
+  monkeypatch.setattr(processes, 'is_distributed', lambda: True)
+  monkeypatch.setattr(processes, 'connection', lambda: place)
+  monkeypatch.setattr(processes, 'barrier', barrier)
+  monkeypatch.setattr(processes.time, 'sleep', lambda _: done.append('sleeps'))
+  monkeypatch.setattr(processes.os, '_exit', sys.exit)
+  with pytest.raises(SystemExit, match='7'):
+    processes.leave(7)
+  last = all_fail and process_id == 0
+  assert done == ['waits', *['sleeps'] * last]
 
 
 def test_processes_know_their_place(together):
