@@ -3,6 +3,7 @@
 import functools
 import os
 import pathlib
+import time
 
 # Eight virtual CPU devices, so that every multi-device path is tested on any
 # machine. The suite compiles thousands of programs that run once on a handful
@@ -40,6 +41,26 @@ jax.config.update(
 )
 jax.config.update('jax_persistent_cache_min_compile_time_secs', 0)
 jax.config.update('jax_persistent_cache_min_entry_size_bytes', -1)
+
+
+# Linux allows a process 65,530 mappings of memory (vm.max_map_count); past that
+# the compiler fails in ways that end or hang the process.
+_MAPPINGS = pathlib.Path('/proc/self/maps')
+_MOST_MAPPINGS = 30_000
+
+
+@pytest.fixture(autouse=True)
+def _forget_programs():
+  """Lets go of compiled programs, dozens of mappings each, when many are kept.
+
+  Only tests that take long are worth counting after.
+  """
+  start = time.monotonic()
+  yield
+  if time.monotonic() - start < 1 or not _MAPPINGS.exists():
+    return
+  if _MAPPINGS.read_bytes().count(b'\n') > _MOST_MAPPINGS:
+    jax.clear_caches()
 
 
 class Golden:
