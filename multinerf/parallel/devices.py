@@ -11,9 +11,7 @@ and that of all processes in arrays on devices, of which a process sees its own
 part alone (`unreplicate`, `fetch`).
 """
 
-import ctypes
 import os
-import sys
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -23,12 +21,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from multinerf import errors
-from multinerf.parallel import processes
+from multinerf.parallel import heap, processes
 
 AXIS = 'batch'
 _THREADS_PER_DEVICE = 2
-# Of glibc's mallopt(): (option, value).
-_M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8
 T = TypeVar('T')
 
 
@@ -58,9 +54,6 @@ def configure_cpu_devices(batch_size: int, patch_size: int = 1) -> int:
   """
   flag = 'xla_force_host_platform_device_count'
   cores = len(os.sched_getaffinity(0))
-  if processes.is_distributed():
-    # Here a device may wait for one of another process as well.
-    os.environ.setdefault('NPROC', str(2 * _THREADS_PER_DEVICE * cores))
   if (
     flag in os.environ.get('XLA_FLAGS', '')
     or jax.config.jax_num_cpu_devices > 0
@@ -72,33 +65,12 @@ def configure_cpu_devices(batch_size: int, patch_size: int = 1) -> int:
     jax.config.update('jax_num_cpu_devices', count)
   except RuntimeError:  # JAX's word for: the backend is already running.
     return 0
-  # A single device waits for nobody; more threads than needed only take each
-  # other's cache.
+  # A single device waits for no other of this process; more threads than needed
+  # only take each other's cache.
   threads = cores if count == 1 else max(cores, _THREADS_PER_DEVICE * count)
   os.environ.setdefault('NPROC', str(threads))
-  _keep_freed_memory()
+  heap.keep_freed_memory()
   return count
-
-
-def _keep_freed_memory() -> None:
-  """Lets glibc reuse the memory of large arrays; no effect with another libc.
-
-  By default an array above 32 MiB, and less in a young process, is mapped
-  afresh and unmapped when it is freed. XLA asks for all of a step's memory at
-  every step: without this a fifth of a grid field's step is page faults
-  (docs/performance.md). The price is that the process keeps its peak.
-  """
-  if sys.platform != 'linux':
-    return
-  mallopt = getattr(ctypes.CDLL(None), 'mallopt', None)
-  if mallopt is None:
-    return
-  for option, value in (
-    (_M_MMAP_MAX, 0),
-    (_M_TRIM_THRESHOLD, 2**31 - 1),
-    (_M_ARENA_MAX, 1),
-  ):
-    mallopt(option, value)
 
 
 def enable_compilation_cache(folder: str | None) -> None:

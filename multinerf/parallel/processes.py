@@ -29,6 +29,7 @@ from jax._src import distributed
 from jax.experimental import multihost_utils
 
 from multinerf import errors
+from multinerf.parallel import heap
 
 T = TypeVar('T')
 _calls = itertools.count()  # as the connection, one for the process
@@ -90,6 +91,7 @@ def initialize(config: ClusterConfig | None = None) -> None:
   # life of the process: a process that reads its data could not be ended.
   jax.config.update('jax_enable_preemption_service', False)
   known = config.cluster in ('auto', 'none')
+  heap.keep_freed_memory()
   try:
     jax.distributed.initialize(
       config.coordinator_address,
