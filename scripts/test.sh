@@ -22,7 +22,9 @@ cd "$checkout"
 export JAX_PLATFORMS=cpu
 cache_home="${XDG_CACHE_HOME:-${HOME:-$venv}/.cache}"
 export MULTINERF_TEST_CACHE="${MULTINERF_TEST_CACHE:-$cache_home/multinerf/xla-tests}"
-# The workers share the cores: one thread each for BLAS and XLA's own pools.
-export OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 NPROC=1
+# The workers share the cores: one thread each for BLAS. XLA's pool needs two for
+# each of the eight devices, or those that wait for another leave it none and the
+# process is ended (docs/troubleshooting.md).
+export OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 NPROC=16
 exec "$python" -m pytest -q -n "${TEST_WORKERS:-2}" --dist loadfile \
   ${arguments[@]+"${arguments[@]}"}
