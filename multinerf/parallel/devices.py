@@ -43,7 +43,8 @@ def configure_cpu_devices(batch_size: int, patch_size: int = 1) -> int:
   it is set): one thread of each waits where devices average their gradients,
   and with fewer there may be none left for the device they wait for. XLA aborts
   after 40 seconds then. With four per device they get in each other's way:
-  steps take up to twice as long (docs/performance.md).
+  steps take up to twice as long (docs/performance.md). A single device, also
+  that of one of several processes, gets a thread per core.
 
   Args:
     batch_size: Global batch size that the devices will share.
