@@ -1,9 +1,9 @@
 """Where the arithmetic of a preset goes, operation by operation.
 
-  taskset -c 0 python benchmarks/operations.py blender_refnerf.gin
+  taskset -c 0 python benchmarks/operations.py blender_refnerf.gin [--rendering]
 
-Runs the gradient of the loss for a few rays, without optimiser, and says how
-near it comes to the machine's matrix products: rays per second of processor
+Runs the gradient of the loss for a few rays, without optimiser (or renders
+them, all fields of them), and says how near it comes to the machine's matrix products: rays per second of processor
 time, times the work per ray of the reference implementation, over the products'
 rate between the repetitions. Then JAX's profiler names the operations that XLA
 made of it and the time they took, alike ones together.
@@ -72,6 +72,20 @@ def compile_gradient(setup, batch):
   return jax.jit(gradient).lower(*args).compile(), args
 
 
+def compile_rendering(setup, batch):
+  """The compiled rendering as `Renderer` does it, and its arguments."""
+  model = setup.build_model()
+  few = jax.tree.map(lambda x: x[:2], batch.rays)
+  params = jax.jit(lambda: model.init(jax.random.key(0), None, few))()
+
+  def render(params, rays):
+    options = dict(compute_extras=True, zero_glo=True)
+    return model.apply(params, None, rays, train_frac=1.0, **options)[0][-1]
+
+  args = params, batch.rays
+  return jax.jit(render).lower(*args).compile(), args
+
+
 def timed_operations(compiled, args):
   """Kind and shapes of each operation -> (microseconds, calls), traced once."""
   shapes, operands = {}, {}
@@ -105,19 +119,22 @@ def main():
   parser.add_argument('--rays', type=int, default=64)
   parser.add_argument('--repeats', type=int, default=8)
   parser.add_argument('--lines', type=int, default=30)
+  parser.add_argument('--rendering', action='store_true')
   parser.add_argument('bindings', nargs='*')
   args = parser.parse_args()
   given = ("Config.dataset_loader = 'synthetic'", *args.bindings)
   setup = gin_setup.load([args.preset], given)
   parallel.configure_cpu_devices(args.rays)
-  compiled, inputs = compile_gradient(setup, make_batch(args.rays))
+  compile_it = compile_rendering if args.rendering else compile_gradient
+  compiled, inputs = compile_it(setup, make_batch(args.rays))
   run = lambda: compiled(*inputs)
   peaks.seconds(run)
   peak, busy = peaks.MatmulPeak(), []
   for _ in range(args.repeats):
     peak.sample()
     busy.append(peaks.seconds(run).busy)
-  per_ray = work.of_preset(args.preset, setup.build_model()).training
+  costs = work.of_preset(args.preset, setup.build_model())
+  per_ray = costs.rendering if args.rendering else costs.training
   most = max(sample.busy for sample in peak.samples)
   print(f'products: {most:.1f} GFLOP per processor second')
   for name, value in (('best', min(busy)), ('median', np.median(busy))):

@@ -11,7 +11,8 @@ prints for each way of feeding it
            lies on the device already, in turns: the share of time for which
            the devices wait.
 
-Then rays per second for 10 to 1,000 images and for growing batches, in turns.
+Then rays per second for 10 to 1,000 images, for larger images and for growing
+batches, in turns.
 On a CPU the threads of the host and the devices share the cores: a device
 waits whenever a thread of the host runs, unless there is a core to spare.
 """
@@ -160,32 +161,40 @@ def _seconds_to_prepare(run: Run) -> float:
 
 
 def growth(args: argparse.Namespace) -> None:
-  """Prints rays per second by number of images and by size of batch."""
-  counts, sizes = (10, 100, 1000), (1, 2, 4, 8)
-  runs = [
-    Run(sampler.make_scene(count, args.size), 4 * args.batch_size)
-    for count in counts
-  ]
-  times = in_turns([r.advance for r in runs], args.steps, args.seconds)
-  for i, (count, run) in enumerate(zip(counts, runs, strict=True)):
-    ratio = np.median(times[:, 0] / times[:, i])
-    rate = run.batch_size / np.median(times[:, i])
-    print(
-      f'{count:5d} images: {rate:10.0f} rays/s, {ratio:.2f} of that of 10',
-      flush=True,
-    )
-    run.trainer.close()
+  """Prints rays per second by number of images, their size, and batch size."""
+  rays = 4 * args.batch_size
+  images = {
+    f'{count} images': Run(sampler.make_scene(count, args.size), rays)
+    for count in (10, 100, 1000)
+  }
+  _print_rates(images, args)
+  sides = {
+    f'{side} x {side} pixels': Run(sampler.make_scene(50, side), rays)
+    for side in (100, 200, 400, 800)
+  }
+  _print_rates(sides, args)
   scene = sampler.make_scene(100, args.size)
-  runs = [Run(scene, n * 4 * args.batch_size) for n in sizes]
-  times = in_turns([r.advance for r in runs], args.steps, args.seconds)
-  for i, run in enumerate(runs):
-    ratio = np.median(times[:, i] / times[:, 0]) / sizes[i]
+  batches = {
+    f'{n * rays} rays a step': Run(scene, n * rays) for n in (1, 2, 4, 8)
+  }
+  _print_rates(batches, args)
+
+
+def _print_rates(runs: dict[str, Run], args: argparse.Namespace) -> None:
+  """Prints each run's rays per second, and closes it."""
+  times = in_turns(
+    [run.advance for run in runs.values()], args.steps, args.seconds
+  )
+  rates = np.array([run.batch_size for run in runs.values()]) / times
+  for name, rate, ratio in zip(
+    runs, rates.T, (rates / rates[:, :1]).T, strict=True
+  ):
     print(
-      f'{run.batch_size:6d} rays a step: {1e3 * np.median(times[:, i]):7.3f} '
-      f'ms, {ratio:.2f} of proportional to the smallest',
+      f'{name:20s} {np.median(rate):10.0f} rays/s, '
+      f'{np.median(ratio):.2f} of the first',
       flush=True,
     )
-    run.trainer.close()
+    runs[name].trainer.close()
 
 
 def main() -> None:

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from multinerf import parallel
 from multinerf.ops import coord, curves, frustum, geopoly, hash_grid
 
 
@@ -57,7 +58,21 @@ def integrated(
   else:
     warped = coord.track_linearize(warp_fn, samples.means, samples.covs)
     lifted = coord.lift_and_diagonalize(*warped, directions)
-  return coord.integrated_pos_enc(*lifted, min_deg, max_deg)
+  return coord.integrated_pos_enc(*map(_stored, lifted), min_deg, max_deg)
+
+
+def _stored(x: Float[Array, '*batch k']) -> Float[Array, '*batch k']:
+  """x, computed before whatever reads it.
+
+  XLA's CPU backend otherwise repeats the computation of a coordinate inside the
+  loop over its octaves, which it then cannot vectorise: ten times the time of
+  the encoding, a sixth of rendering (docs/performance.md). It drops
+  `optimization_barrier` before it fuses, but never fuses a product, and that
+  with the identity is exact.
+  """
+  if not parallel.is_cpu():
+    return x
+  return coord.project(x, jnp.eye(x.shape[-1], dtype=x.dtype))
 
 
 def _uniform(scale):
