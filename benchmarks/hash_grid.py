@@ -7,6 +7,7 @@
 look-up, the two measured in turn: compare them with each other only.
 """
 
+import argparse
 import itertools
 import time
 
@@ -63,8 +64,11 @@ def measure(fns, *args, repeats=15):
 
 def main():
   """Prints one line per grid, formulation and direction."""
+  parser = argparse.ArgumentParser(description=__doc__)
+  parser.add_argument('--rays', type=int, default=2048)
+  args = parser.parse_args()
   gen = np.random.default_rng(0)
-  rays, samples = 2048, 24
+  rays, samples = args.rays, 24
   start = gen.uniform(0.2, 0.8, (rays, 1, 3))
   along = gen.normal(size=(rays, 1, 3)) * 0.01
   steps = np.arange(samples)[:, None]
