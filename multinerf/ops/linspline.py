@@ -176,7 +176,7 @@ def blur_stepfun(
   high = jnp.maximum(gradients.plus_eps(ts), ts + halfwidth)
   zero = jnp.zeros_like(ys[..., :1])
   jumps = jnp.diff(jnp.concatenate([zero, ys, zero], axis=-1))
-  knots = jnp.sort(jnp.concatenate([low, high], axis=-1), axis=-1)
+  knots = lookup.sort(jnp.concatenate([low, high], axis=-1))
   rise = numerics.safe_div(
     knots[..., :, None] - low[..., None, :], (high - low)[..., None, :]
   )

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from multinerf.ops import numerics
-from multinerf.types import Array, Int, Num
+from multinerf.types import Array, Float, Int, Num
 
 
 def count_at_most(
@@ -38,6 +38,32 @@ def count_at_most(
 
   start = jnp.zeros(v.shape, jnp.int32)
   return jax.lax.fori_loop(0, n.bit_length(), halve, start)
+
+
+@jax.custom_jvp
+def sort(x: Float[Array, '*batch n']) -> Float[Array, '*batch n']:
+  """Sorts the last axis: `jnp.sort` for numbers that are not NaN.
+
+  As whole numbers of the same order, which XLA's CPU backend compares in a
+  fifth of the time.
+  """
+  whole = jnp.dtype(f'int{8 * x.dtype.itemsize}')
+  sorted_bits = jnp.sort(_ordered_bits(x.view(whole)), axis=-1)
+  return _ordered_bits(sorted_bits).view(x.dtype)
+
+
+def _ordered_bits(bits: Array) -> Array:
+  """A float's bits <-> whole numbers in the same order; its own inverse."""
+  # Larger bits are larger magnitudes: of negative numbers, all bits but the
+  # sign are flipped.
+  top = bits.dtype.itemsize * 8 - 1
+  return bits ^ ((bits >> top) & jnp.iinfo(bits.dtype).max)
+
+
+@sort.defjvp
+def _sort_jvp(primals, tangents):
+  order = jnp.argsort(primals[0], axis=-1)
+  return take(primals[0], order), take(tangents[0], order)
 
 
 def take(a: Array, idx: Int[Array, '... m']) -> Array:

@@ -160,7 +160,7 @@ def max_dilate(
   """
   check(t, w)
   start, stop = t[..., :-1] - dilation, t[..., 1:] + dilation
-  edges = jnp.sort(jnp.concatenate([t, start, stop], axis=-1), axis=-1)
+  edges = lookup.sort(jnp.concatenate([t, start, stop], axis=-1))
   edges = jnp.clip(edges, *domain)
   left = edges[..., :-1, None]
   reaches = (start[..., None, :] <= left) & (stop[..., None, :] > left)

@@ -17,6 +17,24 @@ def knots_and_queries(seed, n, m, batch=(3,)):
   return jnp.float32(a), jnp.float32(v)
 
 
+def test_sort_equals_numpy_for_numbers_of_any_size_and_sign():
+  gen = np.random.default_rng(0)
+  x = gen.normal(size=(5, 40)) * 10.0 ** gen.integers(-44, 38, (5, 40))
+  x[:, :6] = [np.inf, -np.inf, 0.0, -0.0, 1.0, 1.0]
+  x = jnp.float32(x)
+  np.testing.assert_array_equal(jax.jit(lookup.sort)(x), np.sort(x))
+
+
+def test_the_gradient_of_sort_goes_to_where_a_value_came_from():
+  gen = np.random.default_rng(1)
+  x, weights = jnp.float32(gen.normal(size=(2, 3, 9)))
+  for sort in (lookup.sort, jnp.sort):
+    grad = jax.grad(lambda x, sort=sort: jnp.sum(sort(x) ** 2 * weights))(x)
+    want = np.zeros_like(x)
+    np.put_along_axis(want, np.argsort(x), 2 * np.sort(x) * weights, axis=-1)
+    np.testing.assert_allclose(grad, want, rtol=1e-6)
+
+
 @pytest.mark.parametrize('n', [1, 2, 3, 8, 9])
 def test_count_at_most_equals_a_sum_of_comparisons(n):
   a, v = knots_and_queries(n, n, 40)
