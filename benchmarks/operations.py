@@ -25,7 +25,7 @@ import numpy as np
 from multinerf import losses, models, parallel, types
 from multinerf.app.bench import peaks, work
 from multinerf.config import gin_setup, views
-from multinerf.training import step as step_lib
+from multinerf.training import gradients
 
 _DEFINITION = re.compile(r'\s+(?:ROOT )?%?([\w.\-]+) = (\S+) [\w\-]+\(([^)]*)')
 
@@ -56,7 +56,7 @@ def compile_gradient(setup, batch):
   loss_cfg = dataclasses.replace(
     views.view(setup.config, losses.LossConfig), compute_normal_metrics=False
   )
-  loss_fn = step_lib.make_loss_fn(
+  gradient_fn = gradients.make_gradient(
     model, loss_cfg, views.view(setup.config, models.ChunkConfig)
   )
   indices = jnp.arange(batch.rgb.shape[0])
@@ -65,8 +65,8 @@ def compile_gradient(setup, batch):
   params = jax.jit(lambda: model.init(jax.random.key(0), None, few))()
 
   def gradient(params, keys, batch):
-    grad_fn = jax.grad(loss_fn, has_aux=True)
-    return grad_fn(params, keys, batch.rays, batch, jnp.float32(0.5), {})[0]
+    frac = jnp.float32(0.5)
+    return gradient_fn(params, keys, batch.rays, batch, frac, {})[0]
 
   args = params, keys, batch
   return jax.jit(gradient).lower(*args).compile(), args

@@ -6,10 +6,10 @@ from typing import Any
 
 import jax
 
-from multinerf import models, parallel
+from multinerf import losses, models, parallel
 from multinerf.config import schema, views
 from multinerf.data import base, host_memory
-from multinerf.training import console, memory_plan
+from multinerf.training import console, gradients, memory_plan
 
 
 def budget(config: schema.Config) -> int:
@@ -37,6 +37,7 @@ class Planner:
 
   Args:
     config: Memory, and what the user wants of chunks.
+    model: The linen module that the steps train.
 
   Attributes:
     limit: Bytes that the run may take on each device.
@@ -44,11 +45,11 @@ class Planner:
     fitted: The first step that was compiled, or None.
   """
 
-  def __init__(self, config: schema.Config):
+  def __init__(self, config: schema.Config, model: Any):
     self.free_on_device = parallel.free_memory()
     self.limit = budget(config)
     self.fitted: memory_plan.Fitted[models.ChunkConfig] | None = None
-    self._config = config
+    self._config, self._model = config, model
 
   def fit_step(
     self, compile_step: Callable[[models.ChunkConfig], Any]
@@ -66,11 +67,18 @@ class Planner:
     """
     if self.fitted is not None:
       return compile_step(self.fitted.choice)
+    num_rays = self._config.batch_size // parallel.device_count()
+    chunk_cfg = views.view(self._config, models.ChunkConfig)
+    patch_rays = self._config.patch_size**2
+    num_parts = gradients.num_chunks(
+      self._model,
+      views.view(self._config, losses.LossConfig),
+      chunk_cfg,
+      num_rays // patch_rays,
+      patch_rays,
+    )
     self.fitted = memory_plan.fit_step(
-      compile_step,
-      views.view(self._config, models.ChunkConfig),
-      self._config.batch_size // parallel.device_count(),
-      self.limit,
+      compile_step, chunk_cfg, num_rays, self.limit, num_parts
     )
     return self.fitted.program
 
@@ -129,9 +137,8 @@ class Planner:
       )
       found.append(
         f'As configured a step would take {what} per device: it goes through '
-        f'{fitted.choice.rays_at_once} rays at once and recomputes them in the '
-        'backward pass (Config.rays_at_once, Config.remat; results are the '
-        'same but for rounding).'
+        f'{fitted.choice.rays_at_once} rays at once (Config.rays_at_once, '
+        'Config.remat; results are the same but for rounding).'
       )
     return found
 

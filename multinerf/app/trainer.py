@@ -79,7 +79,7 @@ class Trainer:
     )
     # By the number of steps they take.
     self._compiled: dict[int, Callable[..., Any]] = {}
-    self.memory = memory.Planner(config)
+    self.memory = memory.Planner(config, model)
     self._cameras = parallel.replicate(scene.cameras)
     # On the devices, or None.
     self._tables = resident.choose(

@@ -220,7 +220,8 @@ class TrainingOptions:
   remat: bool = option(
     False,
     'Keep nothing between forward and backward pass but what rays_at_once rays '
-    'need: a third more work for a fraction of the memory. New here.',
+    'need. With losses that compare rays that is a third more work; with all '
+    'others rays_at_once does it alone. New here.',
   )
   memory_budget_gib: float | None = option(
     None,

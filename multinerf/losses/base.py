@@ -12,13 +12,15 @@ To add one, register it in a new file (`@DATA_LOSSES.register('name')`,
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import flax.struct
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from multinerf import parallel, registry, types
+
+T = TypeVar('T', bound=Callable[..., Any])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -172,6 +174,28 @@ def register_regularizer(
     return fn
 
   return add
+
+
+def per_ray(fn: T) -> T:
+  """Declares that a loss is a mean over rays of what each says by itself.
+
+  A data loss whose entries depend on their own ray alone, or a regulariser that
+  is such a mean (or depends on parameters alone). Its gradient may then be
+  taken a few rays after the other (`training.gradients`). A loss that compares
+  rays, such as one with a median of the batch, must not be declared so.
+  """
+  fn.per_ray = True  # type: ignore[attr-defined]
+  return fn
+
+
+def all_per_ray(cfg: LossConfig) -> bool:
+  """Whether every loss that `cfg` switches on is declared `per_ray`."""
+  terms = [REGULARIZERS.get(name) for name in REGULARIZERS.names()]
+  active = [
+    DATA_LOSSES.get(cfg.data_loss_type),
+    *(term.fn for term in terms if term.is_active(cfg)),
+  ]
+  return all(getattr(fn, 'per_ray', False) for fn in active)
 
 
 def active_regularizers(

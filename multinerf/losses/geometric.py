@@ -16,6 +16,7 @@ from multinerf.ops import directional, stepfun
     cfg.interlevel_loss_mult > 0 and cfg.spline_interlevel_params is None
   ),
 )
+@base.per_ray
 def interlevel(
   inputs: base.LossInputs, cfg: base.LossConfig
 ) -> Float[Array, '']:
@@ -36,6 +37,7 @@ def interlevel(
 @base.register_regularizer(
   'distortion', lambda cfg: cfg.distortion_loss_mult > 0
 )
+@base.per_ray
 def distortion(
   inputs: base.LossInputs, cfg: base.LossConfig
 ) -> Float[Array, '']:
@@ -68,6 +70,7 @@ def _per_level(inputs, coarse_mult, mult):
     cfg.orientation_loss_mult > 0 or cfg.orientation_coarse_loss_mult > 0
   ),
 )
+@base.per_ray
 def orientation(
   inputs: base.LossInputs, cfg: base.LossConfig
 ) -> Float[Array, '']:
@@ -101,6 +104,7 @@ def orientation(
     or cfg.predicted_normal_coarse_loss_mult > 0
   ),
 )
+@base.per_ray
 def predicted_normals(
   inputs: base.LossInputs, cfg: base.LossConfig
 ) -> Float[Array, '']:
@@ -131,6 +135,7 @@ def predicted_normals(
   'eikonal',
   lambda cfg: cfg.eikonal_loss_mult > 0 or cfg.eikonal_coarse_loss_mult > 0,
 )
+@base.per_ray
 def eikonal(inputs: base.LossInputs, cfg: base.LossConfig) -> Float[Array, '']:
   """(|gradient of the raw density| - 1)^2, mean over samples.
 

@@ -11,6 +11,7 @@ from multinerf.ops import robust
 
 
 @base.DATA_LOSSES.register('mse')
+@base.per_ray
 def mse(
   pred: Float[Array, '*batch 3'],
   target: Float[Array, '*batch 3'],
@@ -22,6 +23,7 @@ def mse(
 
 
 @base.DATA_LOSSES.register('charb')
+@base.per_ray
 def charb(
   pred: Float[Array, '*batch 3'],
   target: Float[Array, '*batch 3'],
@@ -32,6 +34,7 @@ def charb(
 
 
 @base.DATA_LOSSES.register('cauchy')
+@base.per_ray
 def cauchy(
   pred: Float[Array, '*batch 3'],
   target: Float[Array, '*batch 3'],
@@ -45,6 +48,7 @@ def cauchy(
 
 
 @base.DATA_LOSSES.register('geman-mcclure')
+@base.per_ray
 def geman_mcclure(
   pred: Float[Array, '*batch 3'],
   target: Float[Array, '*batch 3'],
@@ -58,6 +62,7 @@ def geman_mcclure(
 
 
 @base.DATA_LOSSES.register('rawnerf')
+@base.per_ray
 def rawnerf(
   pred: Float[Array, '*batch 3'],
   target: Float[Array, '*batch 3'],

@@ -19,6 +19,7 @@ _NAMES = ('mults', 'blurs')
 @base.register_regularizer(
   'spline_interlevel', lambda cfg: cfg.spline_interlevel_params is not None
 )
+@base.per_ray
 def spline_interlevel(
   inputs: base.LossInputs, cfg: base.LossConfig
 ) -> Float[Array, '']:

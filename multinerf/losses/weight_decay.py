@@ -29,6 +29,7 @@ def squared_norm(tree: Any) -> Float[Array, '']:
 
 
 @base.register_regularizer('weight', lambda cfg: bool(cfg.weight_decay_mults))
+@base.per_ray
 def weight(inputs: base.LossInputs, cfg: base.LossConfig) -> Float[Array, '']:
   """Sum over the named subtrees of mult * |params|^2 (no factor 1/2).
 
@@ -60,6 +61,7 @@ def arrays(params: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 @base.register_regularizer(
   'param_regularizers', lambda cfg: bool(cfg.param_regularizers)
 )
+@base.per_ray
 def param_regularizers(
   inputs: base.LossInputs, cfg: base.LossConfig
 ) -> Float[Array, '']:

@@ -160,6 +160,19 @@ class Model(nn.Module):
       levels.append(level)
     return renderings, levels
 
+  def rays_at_once(self, num_rays: int) -> int:
+    """How many of `num_rays` rays the device it runs on is fastest with.
+
+    As many as the fields work on at once (`portions.rays_at_once`): all, but on
+    CPUs and for fields that are nothing but matrix products.
+    """
+    if self.sampling_strategy is not None:
+      return num_rays
+    return max(
+      portions.rays_at_once(field, num_rays, num_samples)
+      for field, num_samples in self._plan()
+    )
+
   def _plan(self):
     """(field, number of intervals) of each level, coarsest first."""
     if self.sampling_strategy is not None:

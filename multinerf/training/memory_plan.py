@@ -2,8 +2,9 @@
 
 The compiler says what a program needs: its arguments, results and temporaries
 on one device. Where that is too much, the program is compiled again for fewer
-rays at once. The temporaries of a step whose backward pass recomputes chunk by
-chunk (`models.chunks`) grow with the chunk, so that one measurement says which
+rays at once. The temporaries of a step that takes the gradient part by part
+(`gradients`), or whose backward pass recomputes chunk by chunk
+(`models.chunks`), grow with the chunk, so that one measurement says which
 chunk fits, nearly; a compilation takes up to minutes, so there are three.
 
 The losses see the whole batch whatever the chunk: it changes rounding alone.
@@ -104,6 +105,7 @@ def fit_step(
   cfg: chunks.ChunkConfig,
   num_rays: int,
   limit: int,
+  num_parts: int = 1,
 ) -> Fitted[chunks.ChunkConfig]:
   """Chooses how a train step goes through its rays.
 
@@ -112,17 +114,19 @@ def fit_step(
     cfg: What the user wants, which is taken if it fits.
     num_rays: Rays of one device.
     limit: Bytes of one device, from `budget`.
+    num_parts: Of how many parts of the rays, one after the other, the step as
+      configured takes the gradient (`gradients.num_chunks`).
 
   Returns:
-    The step as configured; or with chunks that are recomputed and no larger
-    than configured, of a power of two rays.
+    The step as configured; or with chunks no larger than configured, of a power
+    of two rays, that are recomputed if the gradient is not taken by parts.
 
   Raises:
     OutOfMemoryError: Not even one ray at once fits.
   """
   at_once = chunks.rays_at_once(num_rays, cfg.rays_at_once)
-  # Without recomputation the residuals of all rays are kept.
-  counted = at_once if cfg.remat else num_rays
+  # Without recomputation the residuals of all rays of a part are kept.
+  counted = at_once if cfg.remat else num_rays // num_parts
 
   def compile_chunk(size):
     if size is None:

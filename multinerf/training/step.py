@@ -11,10 +11,9 @@ import optax
 from multinerf import losses, parallel, types
 from multinerf.cameras import projection
 from multinerf.data import resident
-from multinerf.losses import geometric, photometric
 from multinerf.models import chunks
 from multinerf.ops import color
-from multinerf.training import optim, schedules, state
+from multinerf.training import gradients, optim, schedules, state
 from multinerf.training import stats as stats_lib
 
 
@@ -41,28 +40,6 @@ def ray_keys(
 def train_frac(step: jax.Array, max_steps: int) -> jax.Array:
   """Progress in [0, 1] of the update that follows `step` earlier ones."""
   return jnp.clip(step / max(max_steps - 1, 1), 0, 1)
-
-
-def _loss_inputs(cfg, rays, batch, renderings, levels, params):
-  """Gathers what losses see; weights are normalised over all devices."""
-  rgb = color.decode_rgb(batch.rgb)
-  weights = jnp.ones_like(rgb)
-  if rays.lossmult is not None and not cfg.disable_multiscale_loss:
-    weights = jnp.broadcast_to(rays.lossmult, rgb.shape).astype(rgb.dtype)
-    weights = losses.normalize_weights(weights)
-  return losses.LossInputs(
-    rays=rays,
-    rgb=rgb,
-    lossmult=weights,
-    renderings=tuple(renderings),
-    levels=tuple(levels),
-    params=params['params'],
-    disps=batch.disps,
-    normals=batch.normals,
-    alphas=batch.alphas,
-    depths=batch.depths,
-    depth_weights=batch.depth_weights,
-  )
 
 
 def _norm(leaves):
@@ -115,48 +92,6 @@ def _color_spread(mean, mean_square):
   return jnp.mean(jnp.maximum(mean_square - mean**2, 0.0))
 
 
-def make_loss_fn(
-  model: Any,
-  loss_cfg: losses.LossConfig,
-  chunk_cfg: chunks.ChunkConfig | None = None,
-) -> Callable[..., Any]:
-  """Builds the loss of one device's share of a batch.
-
-  Args:
-    model: The linen module.
-    loss_cfg: Which losses, and their weights.
-    chunk_cfg: How the model goes through the rays.
-
-  Returns:
-    `(params, keys, rays, batch, frac, loss_state) ->
-    (loss, (stats, rgb, loss_state))`; `rgb` are the true colours.
-  """
-  terms = losses.active_regularizers(loss_cfg)
-  geometry = loss_cfg.compute_disp_metrics or loss_cfg.compute_normal_metrics
-  render = chunks.make_render(
-    model, chunk_cfg, compute_extras=geometry, zero_glo=False
-  )
-
-  def loss_fn(params, keys, rays, batch, frac, loss_state):
-    renderings, levels = render(params, keys, rays, frac)
-    inputs = _loss_inputs(loss_cfg, rays, batch, renderings, levels, params)
-    data, loss_state, stats = photometric.data_loss(
-      inputs, loss_cfg, loss_state
-    )
-    stats |= geometric.geometry_stats(inputs, loss_cfg)
-    parts = {'data': data}
-    parts |= {name: term(inputs) for name, term in terms.items()}
-    loss = sum(parts.values())
-    stats |= {f'losses/{name}': value for name, value in parts.items()}
-    stats |= {
-      'loss': loss,
-      'acc': jnp.mean(jnp.sum(levels[-1].weights, axis=-1)),
-    }
-    return loss, (stats, inputs.rgb, loss_state)
-
-  return loss_fn
-
-
 def make_train_step(
   model: Any,
   optimizer: optax.GradientTransformation,
@@ -181,7 +116,7 @@ def make_train_step(
     a batch of mere places is filled (`resident.fill`), and `reported`, a bool
     array: if false, statistics of gradients, updates and weights are left out.
   """
-  loss_fn = make_loss_fn(model, loss_cfg, chunk_cfg)
+  gradient_fn = gradients.make_gradient(model, loss_cfg, chunk_cfg)
   schedule = schedules.make_schedule(optim_cfg)
 
   def step_fn(
@@ -201,7 +136,7 @@ def make_train_step(
       shape = rays.origins.shape[:-1]
       keys = ray_keys(train_state.seed, train_state.step, shape)
     frac = train_frac(train_state.step, cfg.max_steps)
-    grads, (stats, rgb, loss_state) = jax.grad(loss_fn, has_aux=True)(
+    grads, (stats, rgb, loss_state) = gradient_fn(
       train_state.params, keys, rays, batch, frac, train_state.loss_state
     )
     train_state = train_state.replace(loss_state=loss_state)
