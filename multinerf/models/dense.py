@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array
 
 
@@ -38,6 +39,25 @@ def matmul(x: Array, kernel: Array) -> Array:
   """
   flat = x.reshape(-1, x.shape[-1]) @ kernel
   return flat.reshape(*x.shape[:-1], kernel.shape[-1])
+
+
+def together(layers: Sequence[Pending]) -> list[Array]:
+  """The outputs of layers that read the same array, by one product.
+
+  A product with three columns takes as long as one with a hundred.
+  """
+  if not layers:
+    return []
+  x = layers[0].x
+  if not all(layer.x is x for layer in layers):
+    raise ValueError('The layers read different arrays.')
+  out = Pending(
+    x,
+    jnp.concatenate([layer.kernel for layer in layers], axis=-1),
+    jnp.concatenate([layer.bias for layer in layers]),
+  ).apply()
+  ends = np.cumsum([width(layer) for layer in layers])
+  return jnp.split(out, ends[:-1], axis=-1)
 
 
 def width(part: Part) -> int:

@@ -14,7 +14,6 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float, Key
 
 from multinerf import types
@@ -169,15 +168,15 @@ class MLP(nn.Module):
     if inside is not None:
       density = jnp.where(inside, density, 0.0)
     normals = None if gradient is None else -directional.l2_normalize(gradient)
-    grad_pred = normals_pred = None
-    if self.enable_pred_normals:
-      grad_pred = self._head(3, features)
+    heads = self._heads(features, not self.disable_rgb and viewdirs is not None)
+    grad_pred, normals_pred = heads.get('grad_pred'), None
+    if grad_pred is not None:
       normals_pred = -directional.l2_normalize(grad_pred)
     rgb = roughness = None
     if not self.disable_rgb:
       shading_normals = normals_pred if self.enable_pred_normals else normals
       rgb, roughness = self._color(
-        ray_keys, features, viewdirs, shading_normals, glo_vec
+        ray_keys, features, heads, viewdirs, shading_normals, glo_vec
       )
     return types.FieldOutput(
       density=density,
@@ -278,17 +277,33 @@ class MLP(nn.Module):
     (gradient,) = pullback(jnp.ones_like(raw_density))
     return raw_density, aux, gradient
 
-  def _color(self, ray_keys, features, viewdirs, normals, glo_vec):
+  def _heads(self, features, has_views):
+    """What is read off the trunk before the view-dependent stage, by name."""
+    wanted = (
+      ('grad_pred', 3, self.enable_pred_normals),
+      ('diffuse', self.num_rgb_channels, has_views and self.use_diffuse_color),
+      ('tint', 3, has_views and self.use_specular_tint),
+      ('roughness', 1, has_views and self.enable_pred_roughness),
+    )
+    x = jnp.concatenate(features, axis=-1).astype(self.compute_dtype)
+    layers = {
+      name: self._dense(width, x, pending=True)
+      for name, width, is_on in wanted
+      if is_on
+    }
+    outputs = dense.together(list(layers.values()))
+    return {
+      name: output.astype(jnp.float32)
+      for name, output in zip(layers, outputs, strict=True)
+    }
+
+  def _color(self, ray_keys, features, heads, viewdirs, normals, glo_vec):
     """Colour [..., n, c] and roughness [..., n, 1] or None."""
-    diffuse = tint = roughness = None
+    roughness = None
     x = features
     if viewdirs is not None:
-      if self.use_diffuse_color:
-        diffuse = self._head(self.num_rgb_channels, features)
-      if self.use_specular_tint:
-        tint = nn.sigmoid(self._head(3, features))
       if self.enable_pred_roughness:
-        raw = self._head(1, features) + self.roughness_bias
+        raw = heads['roughness'] + self.roughness_bias
         roughness = self.roughness_activation(raw)
       inputs = self._view_inputs(
         ray_keys, features, viewdirs, normals, roughness, glo_vec
@@ -301,8 +316,8 @@ class MLP(nn.Module):
       )
     raw = self._head(self.num_rgb_channels, x)
     rgb = self.rgb_activation(self.rgb_premultiplier * raw + self.rgb_bias)
-    if diffuse is not None:
-      rgb = _ref_nerf_color(rgb, diffuse, tint)
+    if 'diffuse' in heads:
+      rgb = color.tinted(rgb, heads['diffuse'], heads.get('tint'))
     rgb = rgb * (1 + 2 * self.rgb_padding) - self.rgb_padding
     # Without a bottleneck all samples of a ray may have one colour.
     batch = features[0].shape[:-1]
@@ -375,14 +390,6 @@ class MLP(nn.Module):
     encode = directional.generate_ide_fn(self.deg_view)
     # Its twenty steps are computed faster than they are stored and read back.
     return jax.checkpoint(encode)(directions, roughness)
-
-
-def _ref_nerf_color(rgb, raw_diffuse, tint):
-  """Diffuse plus (tinted) specular light, tone-mapped (Ref-NeRF, Eq. 10)."""
-  # Starts diffuse near 1/4, so that both parts matter from the beginning.
-  diffuse = nn.sigmoid(raw_diffuse - np.log(3.0))
-  specular = 0.5 * rgb if tint is None else tint * rgb
-  return jnp.clip(color.linear_to_srgb(specular + diffuse), 0.0, 1.0)
 
 
 class NerfMLP(MLP):

@@ -3,6 +3,7 @@
 from types import ModuleType
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -78,6 +79,23 @@ def decode_rgb(values: Any) -> Any:
     return values
   rgb, alpha = values[..., :3], values[..., 3:]
   return rgb * alpha + (1 - alpha)
+
+
+def tinted(specular: Any, raw_diffuse: Any, raw_tint: Any = None) -> Any:
+  """Diffuse plus tinted specular light, tone-mapped (Ref-NeRF, Eq. 10).
+
+  Args:
+    specular: [..., 3] colour in [0, 1].
+    raw_diffuse: [..., 3] any numbers.
+    raw_tint: [..., 3] the same; None: a tint of 1/2.
+
+  Returns:
+    [..., 3] sRGB in [0, 1].
+  """
+  # Starts diffuse near 1/4, so that both parts matter from the beginning.
+  diffuse = jax.nn.sigmoid(raw_diffuse - np.log(3.0))
+  tint = 0.5 if raw_tint is None else jax.nn.sigmoid(raw_tint)
+  return jnp.clip(linear_to_srgb(tint * specular + diffuse), 0.0, 1.0)
 
 
 def downsample(img: np.ndarray, factor: int) -> np.ndarray:

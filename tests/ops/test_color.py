@@ -174,3 +174,11 @@ def test_color_correction_of_constant_images_is_finite(value):
 def test_color_correction_refuses_other_numbers_of_channels():
   with pytest.raises(errors.DataError, match='channels'):
     color.color_correct(np.zeros((2, 2, 3)), np.zeros((2, 2, 1)))
+
+
+@pytest.mark.parametrize(('raw_tint', 'tint'), [(None, 0.5), (np.log(3), 0.75)])
+def test_diffuse_and_tinted_light_add_up_before_the_tone_curve(raw_tint, tint):
+  specular = np.array([0.0, 0.2, 1.0], np.float32)
+  found = color.tinted(specular, np.zeros(3, np.float32), raw_tint)
+  want = color.linear_to_srgb(0.25 + tint * specular)  # sigmoid(-log 3) = 1/4
+  np.testing.assert_allclose(found, np.minimum(want, 1), rtol=1e-6)
