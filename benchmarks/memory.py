@@ -5,7 +5,8 @@
   python benchmarks/memory.py --images=10000     # of a megapixel, from a file
 
 Every preset runs in a process of its own. Planned is what the compiler says of
-a step's temporaries and results (`training.memory_plan`); measured is by how
+a step's temporaries and results, and an allowance for libraries
+(`training.memory_plan`); measured is by how
 much the process's peak in the first step exceeds what it had before it, with
 free memory given back (its arguments, such as parameters, are there already).
 
@@ -102,7 +103,7 @@ def one(preset: str, rays: int, budget: float | None) -> dict:
       'rays': rays,
       'at_once': fitted.choice.rays_at_once,
       'remat': fitted.choice.remat,
-      'planned': fitted.footprint.temporaries + fitted.footprint.results,
+      'planned': fitted.footprint.total - fitted.footprint.arguments,
       'measured': peak - before,
       'refused': fitted.refused,
       'peak': peak,

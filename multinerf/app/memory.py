@@ -124,6 +124,7 @@ class Planner:
       needs = fitted.footprint
       total = f'{size(needs.total)} of '
       parts.append(f'activations {size(needs.temporaries + needs.results)}')
+      parts.append(f'libraries {size(needs.libraries)}')
     parts.append(f'pixels {size(pixels)}')
     found = [
       f'Memory per device: {total}{size(self.limit)}; {", ".join(parts)}',

@@ -28,6 +28,9 @@ _SHARE = 0.9
 # measurement: recomputing needs room besides what it recomputes (1.2 measured).
 _GROWTH = 1.3
 _MAX_COMPILATIONS = 3
+# What the libraries that multiply take for themselves, beside what the compiler
+# counts: 12 to 43 MiB measured on a CPU (docs/memory.md).
+_LIBRARIES = 16 * 2**20
 # What to try if the compiler itself ran out of memory, of all rays.
 _UNKNOWN = 1 / 16
 T = TypeVar('T')
@@ -41,16 +44,23 @@ class Footprint:
     arguments: Of what it is given.
     results: Of what it returns in memory of its own, not its arguments'.
     temporaries: Of everything in between.
+    libraries: Of what the compiler does not count.
   """
 
   arguments: int
   results: int
   temporaries: int
+  libraries: int = 0
 
   @property
   def total(self) -> int:
     """The most it takes at any time."""
-    return self.arguments + self.results + self.temporaries
+    return self.fixed + self.temporaries
+
+  @property
+  def fixed(self) -> int:
+    """What does not depend on how it goes through its rays."""
+    return self.arguments + self.results + self.libraries
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,6 +90,7 @@ def footprint(program: Any) -> Footprint | None:
     stats.argument_size_in_bytes,
     stats.output_size_in_bytes - stats.alias_size_in_bytes,
     stats.temp_size_in_bytes,
+    _LIBRARIES,
   )
 
 
@@ -191,7 +202,7 @@ def _fit(compile_at, counted, most, limit, what, option) -> Fitted:
     size = power_of_two(min(most, counted * _UNKNOWN))
   else:
     per_ray = _GROWTH * needs.temporaries / counted
-    room = limit - needs.arguments - needs.results
+    room = limit - needs.fixed
     size = power_of_two(min(most, room / max(per_ray, 1e-9)))
   least = needs
   for _ in range(_MAX_COMPILATIONS - 1):

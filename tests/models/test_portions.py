@@ -25,7 +25,9 @@ def run(net, rays=RAYS, keys=KEYS):
     model_util.model(nerf=NORMALS, single_mlp=True),
   ],
 )
-@pytest.mark.parametrize('samples', [8, 28])  # 1 or 2 rays; 4 (or 5) or 7
+@pytest.mark.parametrize(  # 1 or 2 rays; 4 (or 5) or 7
+  'samples', [8, pytest.param(28, marks=pytest.mark.slow)]
+)
 def test_portions_change_nothing_but_rounding(net, samples, monkeypatch):
   want = run(net)
   monkeypatch.setattr(portions, '_CPU_SAMPLES', samples)

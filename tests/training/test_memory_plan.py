@@ -20,6 +20,12 @@ ARGUMENTS, KEPT, EACH = (
 )  # bytes: of all, per ray, per chunk's ray
 
 
+@pytest.fixture(autouse=True)
+def no_libraries(monkeypatch):
+  """The programs below are of a few bytes."""
+  monkeypatch.setattr(memory_plan, '_LIBRARIES', 0)
+
+
 def analysed(arguments, results, temporaries):
   """A compiled program, as far as its analysis goes."""
   return types.SimpleNamespace(
