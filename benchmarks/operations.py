@@ -50,8 +50,14 @@ def make_batch(num_rays):
   return types.Batch(pixels=None, rays=rays, rgb=colors)
 
 
-def compile_gradient(setup, batch):
-  """The compiled gradient of the preset's loss, and its arguments."""
+def compile_gradient(setup, batch, options=None):
+  """The compiled gradient of the preset's loss, and its arguments.
+
+  Args:
+    setup: The preset, loaded.
+    batch: From `make_batch`.
+    options: Of XLA's compiler.
+  """
   model = setup.build_model()
   loss_cfg = dataclasses.replace(
     views.view(setup.config, losses.LossConfig), compute_normal_metrics=False
@@ -69,7 +75,7 @@ def compile_gradient(setup, batch):
     return gradient_fn(params, keys, batch.rays, batch, frac, {})[0]
 
   args = params, keys, batch
-  return jax.jit(gradient).lower(*args).compile(), args
+  return jax.jit(gradient).lower(*args).compile(options), args
 
 
 def compile_rendering(setup, batch):

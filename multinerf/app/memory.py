@@ -97,7 +97,7 @@ class Planner:
       return f'{lower}.'
     choice = self.fitted.choice
     if not choice.remat:
-      return f'{lower}, or set Config.remat = True.'
+      return f'{lower}, or set Config.rays_at_once and Config.remat = True.'
     if (choice.rays_at_once or 0) > 1:
       return f'{lower}, or Config.rays_at_once below {choice.rays_at_once}.'
     return f'{lower}, or lower Config.batch_size.'

@@ -214,7 +214,7 @@ class TrainingOptions:
   rays_at_once: int | None = option(
     None,
     'Rays that a device works on at once within a step, whatever batch_size '
-    'is; None: all. New here.',
+    'is; None: all, on CPUs as many as stay in a cache. New here.',
     ge=1,
   )
   remat: bool = option(

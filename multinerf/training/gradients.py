@@ -86,7 +86,7 @@ def num_chunks(
 
   Returns:
     1 where losses need the whole share, or where only parts much smaller than
-    wanted would be equal.
+    wanted would be equal: the model then goes through its rays by itself.
   """
   if not losses.all_per_ray(loss_cfg):
     return 1
@@ -96,9 +96,7 @@ def num_chunks(
   if most >= num_patches:
     return 1
   size = max(n for n in range(1, most + 1) if num_patches % n == 0)
-  if chunk_cfg.rays_at_once is None and 2 * size < most:
-    return 1
-  return num_patches // size
+  return num_patches // size if 2 * size >= most else 1
 
 
 def _accumulated(gradient_of, args, params, count):

@@ -183,10 +183,8 @@ def test_the_number_of_parts(num_patches, patch_rays, wanted, count):
   args = num_patches, patch_rays
   found = gradients.num_chunks(Wants(), loss_cfg, default, *args)
   assert found == count
-  # What the user or the memory wants is kept even where parts are small.
   asked = dataclasses.replace(default, rays_at_once=wanted)
-  found = gradients.num_chunks(None, loss_cfg, asked, *args)
-  assert found == (61 if num_patches == 61 else count)
+  assert gradients.num_chunks(None, loss_cfg, asked, *args) == count
 
 
 def test_on_a_cpu_parts_have_the_size_that_fields_want():
