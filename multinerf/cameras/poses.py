@@ -167,7 +167,9 @@ def transform_poses_pca(
   mean = centers.mean(0)
   centered = centers - mean
   scatter = centered.T @ centered
-  variance, vectors = np.linalg.eig(scatter)
+  # From NumPy 2.5 on they are complex, whatever their values. Real parts of a
+  # pair that is not real are not orthogonal.
+  variance, vectors = (x.real for x in np.linalg.eig(scatter))
   if np.abs(vectors.T @ vectors - np.eye(3)).max() > _ORTHOGONAL:
     # eig does not promise orthogonal vectors where variances are equal, as
     # they are for cameras on a circle; eigh does.

@@ -26,6 +26,8 @@ def syntax_hint(message: str, line: str) -> str:
     return f'write {_SPELLING[token[1].lower()]} instead of {token[1]}'
   if 'multi-line' in message or 'EOF' in message:
     return 'a bracket or a quote is not closed'
+  if 'unterminated string' in message:  # Python 3.12 and later
+    return 'a quote is not closed'
   if (token or 'Unable to parse value' in message) and '=' in line and value:
     if value[0] in '\'"':
       return 'a quote is not closed'

@@ -166,6 +166,19 @@ def test_pca_is_a_rotation_for_cameras_on_a_regular_circle(seed):
   assert_rigid(moved)
 
 
+def test_pca_takes_eigenvectors_that_are_complex_by_type(monkeypatch):
+  poses = look_at_cameras()
+  want = poses_lib.transform_poses_pca(poses)
+  eig = np.linalg.eig
+  monkeypatch.setattr(
+    poses_lib.np.linalg, 'eig', lambda a: [x + 0j for x in eig(a)]
+  )
+  got = poses_lib.transform_poses_pca(poses)
+  for g, w in zip(got, want, strict=True):
+    assert g.dtype == np.float64
+    np.testing.assert_array_equal(g, w)
+
+
 def test_pca_ignores_a_prior_translation_and_scale():
   poses = look_at_cameras()
   other = poses.copy()

@@ -446,3 +446,15 @@ def test_hints_fall_back_to_the_first_line_of_the_message():
   assert gin_hints.syntax_hint('Odd thing.\n  More', 'Config.x = 3') == (
     'Odd thing.'
   )
+
+
+@pytest.mark.parametrize(
+  'message',
+  [
+    "Failed to parse token '\"' (line 1)",
+    'unterminated string literal (detected at line 1)',  # Python 3.12 and later
+  ],
+)
+def test_an_open_quote_is_named_whoever_finds_it(message):
+  hint = gin_hints.syntax_hint(message, 'Config.data_dir = "lego')
+  assert hint == 'a quote is not closed'
