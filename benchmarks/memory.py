@@ -7,7 +7,8 @@
 Every preset runs in a process of its own. Planned is what the compiler says of
 a step's temporaries and results, and an allowance for libraries
 (`training.memory_plan`); measured is by how much the process's peak in the
-first step exceeds what it had before it, with free memory given back (its arguments, such as parameters, are there already).
+first step exceeds what it had before it, with free memory given back (its
+arguments, such as parameters, are there already).
 
 With --images a small field is trained on a sparse file of so many images, whose
 first pixels alone are written, and the most memory the process had is printed.
