@@ -240,8 +240,9 @@ class Renderer:
         fields,
         self._config.render_empty_below,
       )
-      step = parallel.pmap_step(step, donate_state=False)
-      return step.lower(*args).compile()
+      return parallel.compiled(
+        parallel.pmap_step(step, donate_state=False), args
+      )
 
     size = render_image.choose_chunk(
       num_pixels,

@@ -384,7 +384,7 @@ class Trainer:
       fn = self._make_step(chunk_cfg)
       if count > 1:
         fn = step_lib.several_steps(fn)
-      return parallel.pmap_step(fn, donate_state=True).lower(*args).compile()
+      return parallel.compiled(parallel.pmap_step(fn, donate_state=True), args)
 
     with self._aside():
       start = time.perf_counter()

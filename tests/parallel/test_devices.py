@@ -101,6 +101,19 @@ def test_pmean_is_the_mean_over_devices_on_every_device():
   np.testing.assert_array_equal(out['x'], np.full(8, 3.5))
 
 
+def test_between_processes_an_average_is_one_vector(monkeypatch):
+  tree = {
+    'a': np.arange(48.0, dtype=np.float32).reshape(8, 2, 3),
+    'b': [np.arange(8.0, dtype=np.float32), np.ones((8, 5), np.float32)],
+  }
+  want = parallel.pmap_step(parallel.pmean, donate_state=False)(tree)
+  monkeypatch.setattr(parallel.devices.jax, 'process_count', lambda: 2)
+  # A function of its own: JAX remembers the one that is traced already.
+  step = jax.pmap(lambda x: parallel.pmean(x), axis_name=parallel.AXIS)
+  jax.tree.map(np.testing.assert_array_equal, step(tree), want)
+  assert step.lower(tree).as_text().count('"stablehlo.all_reduce"') == 1
+
+
 def test_ray_offsets_number_the_rays_of_all_devices():
   number = lambda x: parallel.ray_offset(x.shape[0]) + jnp.arange(x.shape[0])
   step = parallel.pmap_step(number, donate_state=False)
