@@ -25,6 +25,7 @@ import numpy as np
 from multinerf import losses, models, parallel, types
 from multinerf.app.bench import peaks, work
 from multinerf.config import gin_setup, views
+from multinerf.parallel import heap
 from multinerf.training import gradients
 
 _DEFINITION = re.compile(r'\s+(?:ROOT )?%?([\w.\-]+) = (\S+) [\w\-]+\(([^)]*)')
@@ -75,7 +76,8 @@ def compile_gradient(setup, batch, options=None):
     return gradient_fn(params, keys, batch.rays, batch, frac, {})[0]
 
   args = params, keys, batch
-  return jax.jit(gradient).lower(*args).compile(options), args
+  with heap.compiling():
+    return jax.jit(gradient).lower(*args).compile(options), args
 
 
 def compile_rendering(setup, batch):
@@ -89,7 +91,7 @@ def compile_rendering(setup, batch):
     return model.apply(params, None, rays, train_frac=1.0, **options)[0][-1]
 
   args = params, batch.rays
-  return jax.jit(render).lower(*args).compile(), args
+  return parallel.compiled(jax.jit(render), args), args
 
 
 def timed_operations(compiled, args):
