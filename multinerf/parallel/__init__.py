@@ -1,8 +1,9 @@
 """Everything that knows about devices and processes; nothing else does.
 
 `devices` has the devices, `processes` how several processes find each other,
-wait for each other and tell each other what they decided, and `stopping` how
-they end after the same step. All public names are here.
+wait for each other and tell each other what they decided, `stopping` how they
+end after the same step, and `heap` the C heap that CPU devices share. All
+public names are here.
 """
 
 from multinerf.parallel.devices import (
