@@ -44,11 +44,11 @@ def compiling() -> Iterator[None]:
 
   Compiling frees hundreds of megabytes in tens of thousands of pieces of all
   sizes. glibc lists the large ones by size and walks along these lists at every
-  allocation, while all other threads wait for the one heap: a third of the time
-  of a training step on two devices (docs/performance.md). So their memory is
-  given back to the system, and the pieces themselves, which are mere addresses
-  then, are taken out of the lists until something is compiled again. Nothing
-  happens without `keep_freed_memory`.
+  allocation, while all other threads wait for the one heap: a fifth of the time
+  of a training step on two devices, and more (docs/performance.md). So their
+  memory is given back to the system, and the pieces themselves, which are mere
+  addresses then, are taken out of the lists until something is compiled again.
+  Nothing happens without `keep_freed_memory`.
   """
   if not _keeping:
     yield

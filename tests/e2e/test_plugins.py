@@ -3,6 +3,7 @@
 import importlib
 import sys
 
+import gin
 import numpy as np
 import pytest
 import run_util
@@ -124,6 +125,8 @@ def test_losses_named_in_a_gin_file_train_and_are_logged(
 def test_losses_registered_by_a_program_train_without_gin_files(
   my_folder, scene
 ):
+  # As in a program that just started: other tests leave gin locked.
+  gin.clear_config()
   importlib.import_module(MODULE)
   setup = gin_setup.load(
     'blender_256.gin',
