@@ -31,18 +31,16 @@ from multinerf.app.bench import measure as bench
 from multinerf.config import views
 from multinerf.data import base
 
-_WARM_UP = 3
-
 
 def child(argv: list[str]) -> int:
   """Takes steps as one of the processes; writes their times."""
-  out, steps = pathlib.Path(argv[0]), int(argv[1])
+  out, steps, warm_up = pathlib.Path(argv[0]), int(argv[1]), int(argv[2])
 
   def program(setup):
     cli.prepare_devices(setup)
     scene = base.load_scene(views.view(setup.config, base.DataConfig), 'train')
     with Trainer(setup.config, scene, setup.build_model()) as trainer:
-      for _ in range(_WARM_UP):
+      for _ in range(warm_up):
         trainer.step()
       parallel.wait(trainer.device_state)
       parallel.barrier('the start')
@@ -58,7 +56,7 @@ def child(argv: list[str]) -> int:
       }
     (out / f'{os.getpid()}.json').write_text(json.dumps(times))
 
-  return cli.main(program, scope='train', doc='', argv=['child', *argv[2:]])
+  return cli.main(program, scope='train', doc='', argv=['child', *argv[3:]])
 
 
 def commands(way: str, cores: list[int], folder: str, options):
@@ -67,7 +65,8 @@ def commands(way: str, cores: list[int], folder: str, options):
   total = count if way == 'processes' else 1
   rays = options.rays * (1 if way in ('alone', 'apart') else count)
   words = [
-    *(sys.executable, __file__, '--child', folder, str(options.steps)),
+    *(sys.executable, __file__, '--child', folder),
+    *(str(options.steps), str(options.warm_up)),
     f'--gin_configs={options.preset}',
     f'--gin_bindings=Config.batch_size = {rays}',
     *(
@@ -107,6 +106,9 @@ def main() -> None:
   parser.add_argument('--ways', default='alone,apart,devices,processes')
   parser.add_argument('--rays', type=int, default=1024, help='of each core')
   parser.add_argument('--steps', type=int, default=20)
+  parser.add_argument(
+    '--warm_up', type=int, default=3, help='steps before, for the heap to grow'
+  )
   parser.add_argument('--repeats', type=int, default=3)
   parser.add_argument('--preset', default='blender_256.gin')
   parser.add_argument('--gin_bindings', action='append', default=[])

@@ -31,7 +31,7 @@ def keep_freed_memory() -> None:
     return
   for option, value in (
     (_M_MMAP_MAX, 0),
-    (_M_TRIM_THRESHOLD, 2**31 - 1),
+    (_M_TRIM_THRESHOLD, -1),  # never; as large as it can be said is 2 GiB
     (_M_ARENA_MAX, 1),
   ):
     libc.mallopt(option, value)

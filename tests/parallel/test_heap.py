@@ -62,6 +62,16 @@ with heap.compiling():
   inside = num_below(end)
 print(after, inside, len(sizes), given_back)
 """
+# What Zip-NeRF's tables take, allocated and freed but never touched: how much of
+# the heap is left of it.
+LARGE = """
+from multinerf.parallel import heap
+{call}
+libc = heap._glibc()
+start = libc.sbrk(0)
+libc.free(libc.malloc(3 * 2**30))
+print(libc.sbrk(0) - start)
+"""
 needs_glibc = pytest.mark.skipif(
   heap._glibc() is None, reason='other heaps have no such options'
 )
@@ -88,6 +98,12 @@ def test_freed_memory_is_not_given_back():
 def test_without_it_every_round_has_new_pages():
   faults, pages = run(PROGRAM, '')
   assert faults > 4 * pages
+
+
+@needs_glibc
+def test_more_than_two_gigabytes_are_kept_too():
+  (kept,) = run(LARGE, 'heap.keep_freed_memory()')
+  assert kept > 2.5 * 2**30
 
 
 @needs_glibc
