@@ -131,9 +131,18 @@ def _make_grid_schedule(cfg):
 
 
 def _grid_mask(tree, wanted):
-  """A tree of bools: `wanted` where 'grid' is in the path, as in camp_zipnerf."""
+  """A tree of bools: `wanted` where a grid is in the path.
+
+  As in camp_zipnerf, whose hashed levels lie in grid_<i> as well; those of an
+  encoder of MultiNeRF's networks do not: encoder/hash_128.
+  """
+
+  def is_grid(path):
+    names = jax.tree_util.keystr(path)
+    return 'grid' in names or 'hash_' in names
+
   return jax.tree_util.tree_map_with_path(
-    lambda path, _: ('grid' in jax.tree_util.keystr(path)) == wanted, tree
+    lambda path, _: is_grid(path) == wanted, tree
   )
 
 

@@ -201,6 +201,22 @@ def test_grids_follow_their_own_rates_and_the_rest_its_own():
   assert np.abs(kernel(grids) - kernel(others)).max() > 1e-4
 
 
+def test_hashed_levels_of_an_encoder_follow_the_rates_of_grids():
+  # MultiNeRF's networks with @HashEncoding(): only dense levels say 'grid'.
+  leaf = jnp.ones(2)
+  levels = {'grid_016': leaf, 'hash_128': leaf}
+  params = {
+    'params': {'NerfMLP_0': {'Dense_0': {'bias': leaf}, 'encoder': levels}}
+  }
+  cfg = optim.OptimConfig(lr_init=1.0, lr_init_grid=0.1, lr_final_grid=0.05)
+  optimizer = optim.make_optimizer(cfg)
+  updates, _ = optimizer.update(params, optimizer.init(params), params)
+  found = updates['params']['NerfMLP_0']
+  slow, slow_too = found['encoder'].values()
+  np.testing.assert_array_equal(slow, slow_too)
+  np.testing.assert_allclose(found['Dense_0']['bias'], 10 * slow, rtol=1e-5)
+
+
 def test_both_adams_are_saved_and_restored():
   rates = dict(lr_init_grid=0.1, lr_final_grid=0.05)
   _, state = run_steps(optim.OptimConfig(**rates))
