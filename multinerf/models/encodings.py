@@ -17,7 +17,14 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from multinerf import parallel
-from multinerf.ops import coord, curves, frustum, geopoly, hash_grid
+from multinerf.ops import (
+  coord,
+  curves,
+  directional,
+  frustum,
+  geopoly,
+  hash_grid,
+)
 
 
 @functools.lru_cache
@@ -33,6 +40,7 @@ def integrated(
   min_deg: int,
   max_deg: int,
   warp_fn: Callable[..., Any] | None = None,
+  shift: Float[Array, '*batch n 3'] | None = None,
 ) -> Float[Array, '*batch n f']:
   """Integrated positional encoding on off-axis directions.
 
@@ -45,6 +53,7 @@ def integrated(
     min_deg: First octave.
     max_deg: One past the last octave.
     warp_fn: Maps space before; Gaussians follow linearised.
+    shift: Moves the Gaussians in warped space.
 
   Returns:
     2 k (max_deg - min_deg) features in [-1, 1].
@@ -58,7 +67,32 @@ def integrated(
   else:
     warped = coord.track_linearize(warp_fn, samples.means, samples.covs)
     lifted = coord.lift_and_diagonalize(*warped, directions)
+  if shift is not None:
+    basis_vectors = jnp.asarray(directions, shift.dtype)
+    lifted = (lifted[0] + coord.project(shift, basis_vectors), lifted[1])
   return coord.integrated_pos_enc(*map(_stored, lifted), min_deg, max_deg)
+
+
+def integrated_directional(
+  directions: Float[Array, '*#batch 3'],
+  roughness: Float[Array, '*#batch 1'] | None,
+  *,
+  deg_view: int,
+) -> Float[Array, '... f']:
+  """Directions blurred by a roughness (Ref-NeRF, arXiv:2112.03907, Eq. 8).
+
+  Args:
+    directions: Unit vectors.
+    roughness: Reciprocal of the concentration; None: 0.
+    deg_view: Degree, at most 5.
+  """
+  if roughness is None:
+    roughness = jnp.zeros_like(directions[..., :1])
+  batch = jnp.broadcast_shapes(directions.shape[:-1], roughness.shape[:-1])
+  directions = jnp.broadcast_to(directions, (*batch, 3))
+  encode = directional.generate_ide_fn(deg_view)
+  # Its twenty steps are computed faster than they are stored and read back.
+  return jax.checkpoint(encode)(directions, roughness)
 
 
 def _stored(x: Float[Array, '*batch k']) -> Float[Array, '*batch k']:

@@ -70,7 +70,7 @@ class MLP(nn.Module):
       finer than a sample; 0: the encoder gets no scales.
     use_posenc_with_grid: Give the network the positional encoding as well.
     posenc_feature_scale: Factor on it.
-    squash_before: Take the density's gradient in warped space.
+    squash_before: Take the density's gradient, and so normals, in warped space.
     skip_final_density_layer: The trunk's only feature is the raw density.
     basis_shape: Polyhedron whose vertices are the projection directions.
     basis_subdivisions: Its tesselation; ('octahedron', 1) is the three axes.
@@ -216,11 +216,15 @@ class MLP(nn.Module):
       max_deg=self.max_deg_point,
       warp_fn=self.warp_fn,
     )
+    warps_first = self.squash_before and self.warp_fn is not None
+
+    def posenc(shift):
+      if warps_first:
+        return integrated(samples, shift=shift)
+      return integrated(samples.replace(means=samples.means + shift))
+
     if encoder is None:
-      return lambda shift: (
-        [integrated(samples.replace(means=samples.means + shift))],
-        None,
-      )
+      return lambda shift: ([posenc(shift)], None)
     jitter = None
     if ray_keys is not None and self.unscented_mip_basis != 'mean':
       shape = (samples.means.shape[-2], 2)
@@ -233,13 +237,15 @@ class MLP(nn.Module):
     scales = self.unscented_scale_mult * scales if has_scales else None
 
     def encode(shift):
-      moved, spread = points + shift[..., None, :], scales
+      shift_all = shift[..., None, :]
+      moved, spread = points if warps_first else points + shift_all, scales
       if self.warp_fn is not None:
         moved, spread = coord.track_isotropic(self.warp_fn, moved, spread)
+      if warps_first:
+        moved += shift_all
       parts = [encoder(moved, spread)]
       if self.use_posenc_with_grid:
-        shifted = samples.replace(means=samples.means + shift)
-        parts.append(self.posenc_feature_scale * integrated(shifted))
+        parts.append(self.posenc_feature_scale * posenc(shift))
       inside = None
       if hasattr(encoder, 'covers'):
         inside = encoder.covers(jnp.mean(moved, axis=-2))
@@ -354,7 +360,13 @@ class MLP(nn.Module):
       # surface, hence the sign (Ref-NeRF, arXiv:2112.03907, Eq. 4).
       per_sample = jnp.broadcast_to(directions, normals.shape)
       directions = directional.reflect(-per_sample, normals)
-    parts.append(self._encode_directions(directions, roughness))
+    if self.use_directional_enc:
+      code = encodings.integrated_directional(
+        directions, roughness, deg_view=self.deg_view
+      )
+    else:
+      code = coord.pos_enc(directions, 0, self.deg_view, append_identity=True)
+    parts.append(code)
     if self.use_n_dot_v:
       cosine = jnp.sum(normals * viewdirs[..., None, :], axis=-1, keepdims=True)
       parts.append(cosine)
@@ -378,18 +390,6 @@ class MLP(nn.Module):
     return has_readers and (
       num_readers * num_inputs * self.net_width_viewdirs < applied
     )
-
-  def _encode_directions(self, directions, roughness):
-    """Sinusoids, or the integrated directional encoding."""
-    if not self.use_directional_enc:
-      return coord.pos_enc(directions, 0, self.deg_view, append_identity=True)
-    if roughness is None:
-      roughness = jnp.zeros_like(directions[..., :1])
-    batch = jnp.broadcast_shapes(directions.shape[:-1], roughness.shape[:-1])
-    directions = jnp.broadcast_to(directions, (*batch, 3))
-    encode = directional.generate_ide_fn(self.deg_view)
-    # Its twenty steps are computed faster than they are stored and read back.
-    return jax.checkpoint(encode)(directions, roughness)
 
 
 class NerfMLP(MLP):
