@@ -160,7 +160,8 @@ class Rendering:
   """Per-ray results of one level. `None` where not asked for.
 
   Attributes:
-    rgb: [..., 3] composited colour over the background.
+    rgb: [..., 3] composited colour over the background; None at levels of
+      Zip-NeRF that have no colours.
     acc: [...] total weight in [0, 1].
     distance_mean: [...] geometric mean of t, clipped to the ray's bounds.
     distance_percentile_5, distance_median, distance_percentile_95: [...]

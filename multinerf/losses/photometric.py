@@ -94,8 +94,8 @@ def data_loss(
   Returns:
     data_coarse_loss_mult * (sum over proposal levels) + data_loss_mult * last;
     what the loss remembers for the next step; and stats: `mses` [levels] and
-    those of a stateful loss. Loss and stats are this device's share of a mean
-    over devices.
+    those of a stateful loss. Levels without colours (Zip-NeRF's proposals) count
+    in neither. Loss and stats are this device's share of a mean over devices.
   """
   loss_fn = base.DATA_LOSSES.get(cfg.data_loss_type)
   state = state or {}
@@ -108,11 +108,12 @@ def data_loss(
       values, new_state, stats = loss_fn(rendering.rgb, rgb, cfg), state, {}
     return jnp.mean(weights * values), new_state, stats
 
-  *coarse, last = inputs.renderings
+  colored = [r for r in inputs.renderings if r.rgb is not None]
+  *coarse, last = colored
   loss, new_state, stats = level_loss(last)
   total = cfg.data_loss_mult * loss
   if cfg.data_coarse_loss_mult > 0 and coarse:
     coarse_losses = sum(level_loss(rendering)[0] for rendering in coarse)
     total += cfg.data_coarse_loss_mult * coarse_losses
-  mses = [jnp.mean(weights * (r.rgb - rgb) ** 2) for r in inputs.renderings]
+  mses = [jnp.mean(weights * (r.rgb - rgb) ** 2) for r in colored]
   return total, new_state, stats | {'mses': jnp.stack(mses)}

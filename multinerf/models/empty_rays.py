@@ -117,12 +117,15 @@ def render(
 
   shapes = jax.eval_shape(last_level, order[:pack])
   has_colour = levels[-1].field.rgb is not None
-  image = _as_background(coarse[-1], shapes, n, has_colour)
+  image = _as_background(coarse[-1], shapes, n)
+  if not has_colour:
+    # A proposal's rendering has no colour, or that of black things.
+    image = image.replace(rgb=jnp.full_like(image.rgb, model.background))
   count = jnp.sum(live)
   return jax.lax.while_loop(lambda s: s[0] * pack < count, fill, (0, image))[1]
 
 
-def _as_background(coarse, shapes, n, has_colour) -> types.Rendering:
+def _as_background(coarse, shapes, n) -> types.Rendering:
   """What the proposals say, in the form of the last level's rendering."""
 
   def like(name):
@@ -133,11 +136,6 @@ def _as_background(coarse, shapes, n, has_colour) -> types.Rendering:
       return jnp.zeros((n, *shape.shape[1:]), shape.dtype)
     return value.astype(shape.dtype)
 
-  image = types.Rendering(
+  return types.Rendering(
     **{field.name: like(field.name) for field in dataclasses.fields(coarse)}
   )
-  if has_colour:
-    return image
-  # No colour is rendered as black: only what is behind the proposals counts.
-  behind = jnp.maximum(1.0 - image.acc, 1e-3)[..., None]
-  return image.replace(rgb=image.rgb / behind)

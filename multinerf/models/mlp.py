@@ -168,7 +168,8 @@ class MLP(nn.Module):
     if inside is not None:
       density = jnp.where(inside, density, 0.0)
     normals = None if gradient is None else -directional.l2_normalize(gradient)
-    heads = self._heads(features, not self.disable_rgb and viewdirs is not None)
+    has_views = viewdirs is not None or glo_vec is not None
+    heads = self._heads(features, has_views and not self.disable_rgb)
     grad_pred, normals_pred = heads.get('grad_pred'), None
     if grad_pred is not None:
       normals_pred = -directional.l2_normalize(grad_pred)
@@ -307,7 +308,7 @@ class MLP(nn.Module):
     """Colour [..., n, c] and roughness [..., n, 1] or None."""
     roughness = None
     x = features
-    if viewdirs is not None:
+    if viewdirs is not None or glo_vec is not None:
       if self.enable_pred_roughness:
         raw = heads['roughness'] + self.roughness_bias
         roughness = self.roughness_activation(raw)
@@ -352,7 +353,14 @@ class MLP(nn.Module):
       if is_affine:
         bottleneck = glo.affine(glo_vec, bottleneck, len(self.glo_mlp_arch))
       parts.append(bottleneck)
+    if viewdirs is not None:
+      parts += self._direction_codes(viewdirs, normals, roughness)
+    if glo_vec is not None and not is_affine:
+      parts.append(glo_vec[..., None, :])
+    return parts
 
+  def _direction_codes(self, viewdirs, normals, roughness):
+    """What is read of the directions that samples are seen from."""
     # What all samples of a ray share has one entry in their axis.
     directions = viewdirs[..., None, :]
     if self.use_reflections:
@@ -366,30 +374,21 @@ class MLP(nn.Module):
       )
     else:
       code = coord.pos_enc(directions, 0, self.deg_view, append_identity=True)
-    parts.append(code)
-    if self.use_n_dot_v:
-      cosine = jnp.sum(normals * viewdirs[..., None, :], axis=-1, keepdims=True)
-      parts.append(cosine)
-    if glo_vec is not None and not is_affine:
-      parts.append(glo_vec[..., None, :])
-    return parts
+    if not self.use_n_dot_v:
+      return [code]
+    cosine = jnp.sum(normals * viewdirs[..., None, :], axis=-1, keepdims=True)
+    return [code, cosine]
 
   def _saves_work(self, features):
-    """Whether the product of the bottleneck's matrix and the next is cheaper.
+    """Whether the bottleneck, which has no activation, is better left pending.
 
-    The bottleneck has no activation; it is read by the first view layer and
-    by every one behind a skip connection.
+    It is read by the first view layer and by every one behind a skip connection.
     """
     joins = range(self.skip_layer_dir, self.net_depth_viewdirs - 1)
-    num_readers = 1 + len(joins[:: self.skip_layer_dir])
-    num_inputs = sum(dense.width(part) for part in features)
-    applied = self.bottleneck_width * (
-      num_inputs + num_readers * self.net_width_viewdirs
-    )
+    read = self.net_width_viewdirs * (1 + len(joins[:: self.skip_layer_dir]))
+    given = sum(dense.width(part) for part in features)
     has_readers = self.net_depth_viewdirs > 0 and len(features) == 1
-    return has_readers and (
-      num_readers * num_inputs * self.net_width_viewdirs < applied
-    )
+    return has_readers and given * read < self.bottleneck_width * (given + read)
 
 
 class NerfMLP(MLP):

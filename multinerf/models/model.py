@@ -123,7 +123,10 @@ class Model(nn.Module):
     Returns:
       A rendering and a level per sampling level, coarsest first.
     """
+    is_zipnerf = self.sampling_strategy is not None
     glo_vec = self._appearance(rays, zero_glo)
+    if not (is_zipnerf or self.use_viewdirs):
+      glo_vec = None  # MultiNeRF reads it together with directions only.
     gain = self._exposure_gain(rays)
     warp = _RayWarp(*_ray_warps(self.raydist_fn, rays.near, rays.far))
     sdist, weights = self._first_interval(rays, train_frac)
@@ -151,7 +154,7 @@ class Model(nn.Module):
         rays,
         sdist,
         warp.s_to_t(sdist),
-        glo_vec=glo_vec if i == len(plan) - 1 else None,
+        glo_vec=glo_vec if is_zipnerf or i == len(plan) - 1 else None,
         gain=gain,
         compute_extras=compute_extras,
       )
@@ -159,6 +162,11 @@ class Model(nn.Module):
       renderings.append(rendering)
       levels.append(level)
     return renderings, levels
+
+  @property
+  def background(self) -> float:
+    """What deterministic renderings have behind everything, in [0, 1]."""
+    return sum(self.bg_intensity_range) / 2
 
   def rays_at_once(self, num_rays: int) -> int:
     """How many of `num_rays` rays the device it runs on is fastest with.
@@ -198,6 +206,7 @@ class Model(nn.Module):
     compute_extras,
   ):
     """Evaluates one level's field on its intervals and composites."""
+    is_zipnerf = self.sampling_strategy is not None
     samples = frustum.sample_rays(
       rays.origins, rays.directions, rays.radii, tdist, self.ray_shape
     )
@@ -229,7 +238,7 @@ class Model(nn.Module):
       weights,
       tdist,
       self._background(level_keys, rgb),
-      rays.far,
+      None if is_zipnerf else rays.far,
       compute_extras=compute_extras,
       extras={
         'normals': output.normals,
@@ -237,6 +246,9 @@ class Model(nn.Module):
         'roughness': output.roughness,
       },
     )
+    if is_zipnerf and output.rgb is None:
+      # Not black, as in MultiNeRF, whose losses may look at it.
+      rendering = rendering.replace(rgb=None)
     return rendering, types.Level(
       sdist=sdist, tdist=tdist, weights=weights, field=output
     )
@@ -307,7 +319,7 @@ class Model(nn.Module):
     low, high = self.bg_intensity_range
     shape = rgb.shape[:-2] + rgb.shape[-1:]
     if low == high or level_keys is None:
-      return jnp.full(shape, (low + high) / 2, rgb.dtype)
+      return jnp.full(shape, self.background, rgb.dtype)
     u = keys.uniform(keys.fold(level_keys, _BACKGROUND), rgb.shape[-1:])
     return low + (high - low) * u
 
