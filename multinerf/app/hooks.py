@@ -35,6 +35,7 @@ class CheckpointHook:
     self._trainer = trainer
     self._saver = saver
     self._period = trainer.config.checkpoint_every
+    self._first = trainer.config.checkpoint_init
     self._last = last
 
   def __call__(
@@ -42,7 +43,7 @@ class CheckpointHook:
   ) -> None:
     """Saves when due."""
     del stats
-    if loop.due(step, self._period, last=self._last):
+    if loop.due(step, self._period, last=self._last, first=self._first):
       with self._trainer.clock.paused(state):
         self.save(step, required=step == self._last)
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from multinerf import errors, parallel
-from multinerf.app import cli, hooks, snapshots, writing
+from multinerf.app import cli, hooks, params_hook, snapshots, writing
 from multinerf.app import trainer as trainer_lib
 from multinerf.config import gin_setup, schema, views
 from multinerf.data import base, inspection
@@ -247,6 +247,7 @@ def _train_once(trainer, folder, shown, gin_text) -> None:
         dog.excusing(
           hooks.TestViewHook(trainer, reports, shown, summaries, last)
         ),
+        dog.excusing(params_hook.ParamsHook(trainer, summaries, last)),
         hooks.Advance(shown),
         collector,
         dog,

@@ -341,6 +341,7 @@ class Trainer:
       config.print_every,
       config.checkpoint_every,
       config.train_render_every,
+      config.visualize_every,
       config.gc_every,
     )
     while True:

@@ -49,8 +49,82 @@ _ZIPNERF_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     'spline_interlevel_params': {'mults': 0.01, 'blurs': (0.03, 0.003)},
     'render_chunk_size': 32768,
     'train_render_every': 0,
+    'normalize_loss_weights': False,
+    'visualize_every': 25000,
+    'render_dist_adaptive': False,
+    'render_dist_vis_params': {'p': -1.5, 'premult': 2.0},
   },
 }
+
+# Options that unmodified files bind and that change nothing: the values that
+# need no word, and what to say about another one.
+_NEVER_READ = 'camp_zipnerf never reads it'
+_ALWAYS = (True, False)
+WITHOUT_EFFECT: Mapping[tuple[str, str], tuple[tuple, str]] = {
+  ('Config', 'cast_rays_in_eval_step'): (
+    _ALWAYS,
+    'rays are made on the devices',
+  ),
+  ('Config', 'color_correction_config'): ((), _NEVER_READ),
+  ('Config', 'debug_mode'): (_ALWAYS, 'its statistics are always written'),
+  ('Config', 'disable_pmap_and_jit'): ((False,), 'steps are always compiled'),
+  ('Config', 'donate_args_to_train'): ((True,), 'memory is always reused'),
+  ('Config', 'enable_loss_scaler'): ((False,), _NEVER_READ),
+  ('Config', 'load_colmap_points'): (_ALWAYS, 'points are always read'),
+  ('Config', 'loss_scale'): ((1000.0,), _NEVER_READ),
+  ('Config', 'metric_harness_eval_config'): (({},), 'all metrics are computed'),
+  ('Config', 'metric_harness_train_config'): (
+    ({},),
+    'all metrics are computed',
+  ),
+  ('Config', 'render_delete_images_when_done'): ((False,), 'images are kept'),
+  ('Config', 'save_calibration_to_disk'): ((False,), 'it is not written'),
+  ('Config', 'world_scale'): ((1.0,), _NEVER_READ),
+  ('MLP', 'isotropize_gaussians'): ((False,), _NEVER_READ),
+  ('MLP', 'use_affine_dir_enc_transform'): ((False,), _NEVER_READ),
+  ('Model', 'max_exposure'): ((1.0,), _NEVER_READ),
+}
+# Beginnings of the names of what camp_zipnerf has and multinerf has not.
+_ABSENT: Mapping[str, tuple[str, ...]] = {
+  'the optimisation of cameras (CamP)': (
+    'camera_',
+    'optimize_cameras',
+    'optimize_test_cameras',
+    'test_camera_delta_cls',
+    'enable_grid_c2f',
+    'grid_c2f_',
+    'focal_length_var_loss_mult',
+    'principal_point_',
+    'radial_distortion_var_loss_mult',
+    'compute_procrustes_metric',
+    'print_camera_every',
+    'use_identity_cameras',
+    'use_perturbed_cameras',
+  ),
+  'signed distances (VolSDF)': (
+    'density_as_sdf',
+    'sphere_',
+    'beta_',
+    'scheduled_beta',
+    'final_betas',
+    'rate_beta',
+  ),
+  'exposures and vignettes': (
+    'use_exposure_at_bottleneck',
+    'use_learned_vignette_map',
+  ),
+  'bounds in metres': ('near_plane_meters', 'far_plane_meters'),
+  'ARCore': ('arcore_format_pose_file',),
+  'OpenEXR images': ('use_exrs',),
+}
+
+
+def absent(name: str) -> str:
+  """Says so if an option or class is one that only camp_zipnerf has; or ''."""
+  for what, beginnings in _ABSENT.items():
+    if name.startswith(beginnings):
+      return f' It belongs to {what} in camp_zipnerf, which is not here yet.'
+  return ''
 
 
 def find(bindings: Iterable[tuple[str, str, str]]) -> str:

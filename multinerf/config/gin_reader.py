@@ -6,14 +6,22 @@ import io
 import pathlib
 import re
 import tokenize
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import gin
 from gin import config_parser
 
 from multinerf import errors, registry
-from multinerf.config import externals, gin_files, gin_hints, gin_values
+from multinerf.config import (
+  externals,
+  gin_dialect,
+  gin_files,
+  gin_hints,
+  gin_values,
+  schema,
+)
 
 SCOPES = ('train', 'eval')
 
@@ -86,15 +94,17 @@ class Reader:
       raise errors.ConfigError(
         f'unknown class or function {selector!r}; known classes: '
         f'{", ".join(self._class_names)}.'
-        f'{registry.suggest(selector, self._class_names)}'
+        f'{_advice(selector, self._class_names)}'
       )
     self._check_allowed(info.selector)
+    if _has_no_effect(info.selector.removeprefix('multinerf.'), arg, value):
+      return
     try:
       gin.bind_parameter((scope, selector, arg), value)
     except ValueError as e:
       raise errors.ConfigError(
         f'{selector} has no option {arg!r}.'
-        f'{registry.suggest(arg, gin_values.option_names(info.wrapped))}'
+        f'{_advice(arg, gin_values.option_names(info.wrapped))}'
       ) from e
     self._bindings[scope, info.selector, arg] = value, where
 
@@ -169,6 +179,26 @@ class Reader:
     """Yields the references in all bindings."""
     for value, _ in self._bindings.values():
       yield from gin.config.iterate_references(value)
+
+
+def _advice(name: str, known: Iterable[str]) -> str:
+  """What a name that is not known may be."""
+  return gin_dialect.absent(name) or registry.suggest(name, known)
+
+
+def _has_no_effect(owner: str, option: str, value: Any) -> bool:
+  """Whether a binding changes nothing; warns if it was meant to."""
+  found = gin_dialect.WITHOUT_EFFECT.get((owner, option))
+  if found is None:
+    return False
+  values, reason = found
+  if value not in values:
+    warnings.warn(
+      f'{owner}.{option} has no effect ({reason}).',
+      schema.ConfigWarning,
+      stacklevel=2,
+    )
+  return True
 
 
 def _check_include(name: str) -> None:

@@ -35,6 +35,11 @@ class LossOptions:
   data_coarse_loss_mult: float = option(
     0.0, 'Weight of the photometric loss of every earlier level.', ge=0
   )
+  normalize_loss_weights: bool = option(
+    True,
+    "Divide the rays' loss weights by their mean, as MultiNeRF does; "
+    'camp_zipnerf, and so Zip-NeRF here, does not. New here.',
+  )
   interlevel_loss_mult: float = option(
     1.0,
     'Weight of the proposal loss (arXiv:2111.12077, Eq. 13); 0 skips it.',

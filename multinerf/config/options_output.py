@@ -152,6 +152,16 @@ class RenderOptions:
   render_dist_curve_fn: Callable[..., Any] = option(
     jnp.log, 'Curve applied to depth before colouring.'
   )
+  render_dist_vis_params: dict[str, float] | None = option(
+    None,
+    "'p' and 'premult' of a power ladder that takes the place of "
+    "render_dist_curve_fn. camp_zipnerf's.",
+  )
+  render_dist_adaptive: bool = option(
+    True,
+    'Depth colours span percentiles of the first frame (render_dist_percentile)'
+    "; False: they go from near to far. camp_zipnerf's.",
+  )
   render_job_id: int = option(0, 'Which of render_num_jobs jobs this is.', ge=0)
   render_num_jobs: int = option(
     1, 'Jobs that share the frames: job i renders frames i, i + n, ...', ge=1

@@ -62,10 +62,26 @@ class DataOptions:
     "scenes far below the cameras. camp_zipnerf's.",
   )
   z_max: float | None = option(None, "See z_min. camp_zipnerf's.")
-  colmap_dir: str | None = option(
+  colmap_subdir: str | None = option(
     None,
     'Folder below data_dir with cameras, images and points3D of COLMAP; '
-    'None: sparse/0, sparse or colmap/sparse/0, the largest model. New here.',
+    'None: sparse/0, sparse or colmap/sparse/0, the largest model. '
+    "camp_zipnerf's.",
+  )
+  image_subdir: str | None = option(
+    None,
+    "LLFF: folder below data_dir with the images; None: 'images'. With factor "
+    "its smaller copies are in <image_subdir>_<factor>. camp_zipnerf's.",
+  )
+  llff_load_from_poses_bounds: bool = option(
+    False,
+    'LLFF: poses come from poses_bounds.npy, even if there is something else. '
+    "camp_zipnerf's.",
+  )
+  load_ngp_format_poses: bool = option(
+    False,
+    'LLFF: poses come from transforms.json, even if there is something else. '
+    "camp_zipnerf's.",
   )
   normalize_poses: Literal['pca', 'focus', 'none'] = option(
     'pca',
@@ -73,6 +89,12 @@ class DataOptions:
     "forward-facing: 'pca' centres on the cameras with their plane "
     "horizontal, 'focus' centres on what they look at, both scale cameras to "
     "[-1, 1]; 'none' keeps the input's frame. New here.",
+  )
+  transform_poses_fn: Callable[..., Any] | None = option(
+    None,
+    'Function of all poses [n, 3, 4] that takes the place of normalize_poses, '
+    'such as @camera_utils.transform_poses_focus; returns the poses and the '
+    "[4, 4] transform. camp_zipnerf's.",
   )
   mask_dir: str | None = option(
     'masks',
@@ -240,6 +262,16 @@ class TrainingOptions:
   )
   checkpoint_every: int = option(
     25000, 'Steps between checkpoints; the last step is always saved.', ge=1
+  )
+  checkpoint_init: bool = option(
+    False, "Also save after the first step. camp_zipnerf's."
+  )
+  visualize_every: int = option(
+    0,
+    'Steps between histograms of all parameters, and slices through dense '
+    'grids, in TensorBoard; 0: never. They also come after the first step. '
+    "camp_zipnerf's.",
+    ge=0,
   )
   checkpoint_keep: int = option(
     100, 'How many checkpoints to keep, newest first. New here.', ge=1

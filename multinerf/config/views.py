@@ -15,6 +15,7 @@ T = TypeVar('T')
 # Options that the programs (app/) read themselves, each in one place: when to
 # stop, report, restart. Making views of them would only move the dot.
 APP_OPTIONS = (
+  'checkpoint_init',
   'collapse_check_step',
   'collapse_guard',
   'collapse_max_restarts',
@@ -32,6 +33,7 @@ APP_OPTIONS = (
   'print_every',
   'steps_per_dispatch',
   'train_render_every',
+  'visualize_every',
   'watchdog_minutes',
 )
 

@@ -166,8 +166,12 @@ class DataConfig:
   ) = None
   z_min: float | None = None
   z_max: float | None = None
-  colmap_dir: str | None = None
+  colmap_subdir: str | None = None
+  image_subdir: str | None = None
+  llff_load_from_poses_bounds: bool = False
+  load_ngp_format_poses: bool = False
   normalize_poses: str = 'pca'
+  transform_poses_fn: Callable | None = None
   mask_dir: str | None = 'masks'
   mask_keeps: str = 'white'
   load_alphabetical: bool = True

@@ -37,7 +37,7 @@ class Model:
 
 
 def find_model(
-  folder: pathlib.Path, colmap_dir: str | None = None
+  folder: pathlib.Path, colmap_subdir: str | None = None
 ) -> tuple[pathlib.Path, tuple[str, ...]] | None:
   """The reconstruction of a scene, and what to say about the choice.
 
@@ -46,14 +46,14 @@ def find_model(
 
   Args:
     folder: The scene's folder.
-    colmap_dir: Folder below it, or absolute; None looks in sparse,
+    colmap_subdir: Folder below it, or absolute; None looks in sparse,
       colmap/sparse, colmap and the folder itself, or in their subfolders 0,
       1, ...
 
   Raises:
-    DataError: `colmap_dir` holds no model.
+    DataError: `colmap_subdir` holds no model.
   """
-  for place in (colmap_dir,) if colmap_dir else _PLACES:
+  for place in (colmap_subdir,) if colmap_subdir else _PLACES:
     found = _models_in(folder / pathlib.Path(place).expanduser())
     if found:
       sizes = [_count_images(m) for m in found]
@@ -68,12 +68,12 @@ def find_model(
       return found[best], (
         f'Of {len(found)} COLMAP models {found[best]} with {sizes[best]} '
         f'images is used, not {photo_set.listed(others)} '
-        '(gin: Config.colmap_dir).',
+        '(gin: Config.colmap_subdir).',
       )
-  if colmap_dir:
+  if colmap_subdir:
     raise errors.DataError(
-      f'{folder / colmap_dir} holds no cameras and images of COLMAP, .bin or '
-      '.txt (gin: Config.colmap_dir).'
+      f'{folder / colmap_subdir} holds no cameras and images of COLMAP, .bin or '
+      '.txt (gin: Config.colmap_subdir).'
     )
   return None
 
@@ -91,7 +91,7 @@ def read_model(folder: pathlib.Path) -> Model:
   if suffix is None:
     raise errors.DataError(
       f'{folder} holds no cameras and images of COLMAP, .bin or .txt '
-      '(gin: Config.colmap_dir).'
+      '(gin: Config.colmap_subdir).'
     )
   reader = _reader(suffix)
   cameras = reader.read_cameras(folder / f'cameras{suffix}')

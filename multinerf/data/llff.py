@@ -25,7 +25,7 @@ from multinerf.data import (
 from multinerf.data import files as files_lib
 from multinerf.data import photographs as photographs_lib
 
-IMAGES = 'images'
+_IMAGES = 'images'
 _BOUNDS = 'poses_bounds.npy'
 # Axes of LLFF's poses, (down, right, back), to OpenGL's (right, up, back).
 _LLFF_TO_OPENGL = np.array([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
@@ -36,13 +36,15 @@ def load_llff(cfg: base.DataConfig, split: str) -> base.Scene:
   """Loads one split of a COLMAP or LLFF scene.
 
   Poses come from COLMAP, else from transforms.json (as MultiNeRF falls back),
-  else from LLFF's poses_bounds.npy alone.
+  else from LLFF's poses_bounds.npy alone; or from where the options say.
 
   Raises:
     ConfigError: Options contradict each other.
     DataError: A file is missing, malformed or unreadable; names it.
   """
   folder = base.scene_folder(cfg)
+  if cfg.load_ngp_format_poses:
+    return base.SCENES.get('transforms')(cfg, split)
   photos = read_photographs(cfg, folder)
   if photos is None:
     return base.SCENES.get('transforms')(cfg, split)
@@ -60,27 +62,53 @@ def read_photographs(
   Raises:
     DataError: There are none, or a file is damaged.
   """
-  found = colmap.find_model(folder, cfg.colmap_dir)
+  images = _image_folder(cfg, folder)
+  found = None
+  if not cfg.llff_load_from_poses_bounds:
+    found = colmap.find_model(folder, cfg.colmap_subdir)
   if found is not None:
     model = colmap.read_model(found[0])
-    photos = colmap.to_photographs(model, folder, IMAGES)
+    photos = colmap.to_photographs(model, folder, images.name)
     photos = dataclasses.replace(photos, notes=photos.notes + found[1])
-    photos = _with_bounds(_found_by_stem(photos, folder / IMAGES), folder)
+    photos = _with_bounds(_found_by_stem(photos, images), folder)
+  elif cfg.llff_load_from_poses_bounds:
+    photos = _poses_bounds_photographs(folder, images)
   elif (folder / 'transforms.json').is_file():
     return None
   elif (folder / _BOUNDS).is_file():
-    photos = _poses_bounds_photographs(folder)
+    photos = _poses_bounds_photographs(folder, images)
   else:
     raise errors.DataError(
       f'{folder} has no camera poses: none of sparse/0, sparse, '
       'colmap/sparse/0 (COLMAP), transforms.json and poses_bounds.npy exists '
-      '(gin: Config.data_dir, Config.colmap_dir, Config.dataset_loader).'
+      '(gin: Config.data_dir, Config.colmap_subdir, Config.dataset_loader).'
     )
   exposures, notes = exif.read_exposures(photos.files)
-  notes += _unposed(photos, folder / IMAGES)
+  notes += _unposed(photos, images)
   return dataclasses.replace(
     photos, exposures=exposures, notes=photos.notes + notes
   )
+
+
+def _image_folder(cfg, folder) -> pathlib.Path:
+  """Where the images of full size are.
+
+  Raises:
+    ConfigError: Config.image_subdir is no single folder's name.
+    DataError: It does not exist.
+  """
+  name = cfg.image_subdir
+  if name is None:
+    return folder / _IMAGES
+  if not name or pathlib.PurePath(name).parts != (name,) or name == '..':
+    raise errors.ConfigError(
+      f'Config.image_subdir = {name!r} must name a folder in Config.data_dir.'
+    )
+  if not (folder / name).is_dir():
+    raise errors.DataError(
+      f'{folder / name} does not exist (gin: Config.image_subdir).'
+    )
+  return folder / name
 
 
 def read_poses_bounds(path: pathlib.Path) -> Float[np.ndarray, 'n 17']:
@@ -149,14 +177,14 @@ def _with_bounds(photos, folder) -> photo_set.Photographs:
   return dataclasses.replace(photos, bounds=whole, notes=(*photos.notes, note))
 
 
-def _poses_bounds_photographs(folder) -> photo_set.Photographs:
+def _poses_bounds_photographs(folder, images) -> photo_set.Photographs:
   """A scene whose only poses are LLFF's, paired with the sorted images."""
   rows = read_poses_bounds(folder / _BOUNDS)
-  files = photo_pixels.list_images(folder / IMAGES)
+  files = photo_pixels.list_images(images)
   if len(files) != len(rows):
     raise errors.DataError(
       f'{folder / _BOUNDS} has {len(rows)} poses for the {len(files)} images '
-      f'of {folder / IMAGES}; it pairs them by place, so that the numbers must '
+      f'of {images}; it pairs them by place, so that the numbers must '
       'be equal.'
     )
   poses = rows[:, :15].reshape(-1, 3, 5)
@@ -172,7 +200,7 @@ def _poses_bounds_photographs(folder) -> photo_set.Photographs:
     )
   return photo_set.Photographs(
     folder=folder,
-    names=tuple(str(f.relative_to(folder / IMAGES)) for f in files),
+    names=tuple(str(f.relative_to(images)) for f in files),
     files=tuple(files),
     camtoworlds=np.concatenate(
       [poses[:, :, :3] @ _LLFF_TO_OPENGL, poses[:, :, 3:4]], -1

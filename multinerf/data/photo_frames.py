@@ -50,22 +50,36 @@ def normalize(
   bounds = _bounds(photos)
   if cfg.forward_facing:
     return _forward_facing(photos, camtoworlds, bounds)
-  match cfg.normalize_poses:
-    case 'pca':
-      moved, transform = poses.transform_poses_pca(camtoworlds)
-    case 'focus':
-      moved, transform = poses.transform_poses_focus(camtoworlds)
-    case 'none':
-      moved, transform = camtoworlds, np.eye(4)
-    case other:
-      raise errors.ConfigError(
-        f'Unknown Config.normalize_poses {other!r}; known: pca, focus, none.'
-      )
+  moved, transform = _normalized(cfg, camtoworlds)
   frame = SceneFrame(moved, transform, None, ndc=False)
   if bounds is not None:
     near, far = bounds.min() * frame.scale, bounds.max() * frame.scale
     frame = dataclasses.replace(frame, bounds=(float(near), float(far)))
   return frame
+
+
+def _normalized(cfg, camtoworlds):
+  """The moved cameras [n, 3, 4], and the transform [4, 4] that moved them."""
+  if cfg.transform_poses_fn is not None:
+    moved, transform = cfg.transform_poses_fn(camtoworlds)
+    if (np.shape(moved), np.shape(transform)) != (camtoworlds.shape, (4, 4)):
+      raise errors.ConfigError(
+        'Config.transform_poses_fn must return poses of the shape '
+        f'{camtoworlds.shape} and a transform of (4, 4); got '
+        f'{np.shape(moved)} and {np.shape(transform)}.'
+      )
+    return np.asarray(moved), np.asarray(transform)
+  known = {
+    'pca': poses.transform_poses_pca,
+    'focus': poses.transform_poses_focus,
+    'none': lambda camtoworlds: (camtoworlds, np.eye(4)),
+  }
+  if cfg.normalize_poses not in known:
+    raise errors.ConfigError(
+      f'Unknown Config.normalize_poses {cfg.normalize_poses!r}; known: '
+      f'{", ".join(known)}.'
+    )
+  return known[cfg.normalize_poses](camtoworlds)
 
 
 def move_points(frame: SceneFrame, points: base.Points) -> base.Points:

@@ -1,7 +1,7 @@
 """Cameras to render a video from: which path, which lens, which resolution."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax.numpy as jnp
@@ -63,6 +63,10 @@ class RenderConfig:
   render_video_exts: tuple[str, ...] = ('mp4',)
   render_dist_percentile: float = 0.5
   render_dist_curve_fn: Callable[..., Any] = jnp.log
+  render_dist_vis_params: Mapping[str, float] | None = None
+  render_dist_adaptive: bool = True
+  near: float = 2.0
+  far: float = 6.0
   render_job_id: int = 0
   render_num_jobs: int = 1
   render_save_async: bool = True

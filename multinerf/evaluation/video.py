@@ -5,13 +5,14 @@ only when a video is made. It is given raw frames through a pipe.
 """
 
 import dataclasses
+import functools
 import itertools
 import os
 import pathlib
 import secrets
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import jax.numpy as jnp
@@ -21,6 +22,7 @@ from jaxtyping import UInt8
 from multinerf import errors, parallel
 from multinerf.data import images
 from multinerf.evaluation import export, visualize
+from multinerf.ops import curves
 
 # How ffmpeg encodes what; {crf} is filled in.
 ENCODERS = {
@@ -42,6 +44,9 @@ class VideoConfig:
     render_dist_percentile: Depth colours span the percentiles p and 100 - p
       of frame 0; in [0, 50).
     render_dist_curve_fn: Monotonic curve that depth is drawn on.
+    render_dist_vis_params: Of a power ladder that is drawn on instead.
+    render_dist_adaptive: False: depth colours go from near to far.
+    near, far: Those bounds.
     render_looped_videos: Forwards, then backwards.
   """
 
@@ -50,7 +55,27 @@ class VideoConfig:
   render_video_exts: tuple[str, ...] = ('mp4',)
   render_dist_percentile: float = 0.5
   render_dist_curve_fn: Callable[..., Any] = jnp.log
+  render_dist_vis_params: Mapping[str, float] | None = None
+  render_dist_adaptive: bool = True
+  near: float = 2.0
+  far: float = 6.0
   render_looped_videos: bool = False
+
+  def curve_fn(self) -> Callable[..., Any]:
+    """Returns the curve that depth is drawn on.
+
+    Raises:
+      ConfigError: `render_dist_vis_params` are none of a power ladder.
+    """
+    params = self.render_dist_vis_params
+    if params is None:
+      return self.render_dist_curve_fn
+    if set(params) - {'p', 'premult'} or 'p' not in params:
+      raise errors.ConfigError(
+        "Config.render_dist_vis_params has entries 'p' and 'premult'; got "
+        f'{dict(params)}.'
+      )
+    return functools.partial(curves.power_ladder, **params)
 
 
 def write_video(
@@ -162,7 +187,7 @@ def path_frames(
   Distances are coloured, with the limits of frame 0 for all frames, so that a
   colour means the same distance throughout.
   """
-  limits = None
+  limits = None if cfg.render_dist_adaptive else (cfg.near, cfg.far)
   order = list(range(manifest.num_frames))
   if cfg.render_looped_videos:
     order += order[::-1]
@@ -179,8 +204,9 @@ def path_frames(
         limits = visualize.depth_limits(
           plane, percentile=cfg.render_dist_percentile
         )
-      curve_fn = cfg.render_dist_curve_fn
-      picture = visualize.colour_depth(plane, limits=limits, curve_fn=curve_fn)
+      picture = visualize.colour_depth(
+        plane, limits=limits, curve_fn=cfg.curve_fn()
+      )
     yield images.to_uint8(picture)
 
 

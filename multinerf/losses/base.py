@@ -33,6 +33,7 @@ class LossConfig:
   data_loss_mult: float = 1.0
   data_coarse_loss_mult: float = 0.0
   disable_multiscale_loss: bool = False
+  normalize_loss_weights: bool = True
   interlevel_loss_mult: float = 1.0
   spline_interlevel_params: Mapping[str, Any] | None = None
   distortion_loss_mult: float = 0.01

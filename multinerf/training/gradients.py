@@ -155,10 +155,12 @@ def _make_loss_fn(model, loss_cfg, chunk_cfg):
 
 
 def _weights(cfg, rays, rgb):
-  """[..., 3] weights of the colours, with a mean of 1 over all devices."""
+  """[..., 3] weights of the colours, by default with a mean of 1 over all."""
   if rays.lossmult is None or cfg.disable_multiscale_loss:
     return jnp.ones_like(rgb)
   weights = jnp.broadcast_to(rays.lossmult, rgb.shape).astype(rgb.dtype)
+  if not cfg.normalize_loss_weights:
+    return weights
   return losses.normalize_weights(weights)
 
 

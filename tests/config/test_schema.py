@@ -110,10 +110,10 @@ UPSTREAM = dict(
   autoexpose_renders=False,
 )
 ADDED = dict(
+  normalize_loss_weights=True,
   render_compute_dtype='',
   render_empty_below=0.0,
   render_rgb_only=False,
-  colmap_dir=None,
   normalize_poses='pca',
   mask_dir='masks',
   mask_keeps='white',
@@ -157,6 +157,17 @@ ADDED = dict(
   dtuhold=8,
 )
 CAMP_ZIPNERF = dict(
+  colmap_subdir=None,
+  image_subdir=None,
+  llff_load_from_poses_bounds=False,
+  load_ngp_format_poses=False,
+  transform_poses_fn=None,
+  checkpoint_init=False,
+  # 25000 there, the power ladder of p = -1.5, and False; defaults of models of
+  # MLP and HashEncoding here too.
+  visualize_every=0,
+  render_dist_vis_params=None,
+  render_dist_adaptive=True,
   multiscale_train_factors=None,
   robust_loss_scale=0.01,
   # camp_zipnerf has {'mults': 0.01, 'blurs': (0.03, 0.003)} and no

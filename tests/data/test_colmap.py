@@ -320,7 +320,7 @@ def test_models_are_found_where_tools_leave_them(place, truth, tmp_path):
 
 def test_a_named_folder_without_a_model_is_an_error(tmp_path):
   assert colmap.find_model(tmp_path) is None
-  with pytest.raises(errors.DataError, match='mine.*Config.colmap_dir'):
+  with pytest.raises(errors.DataError, match='mine.*Config.colmap_subdir'):
     colmap.find_model(tmp_path, 'mine')
 
 
