@@ -34,9 +34,11 @@ def record(
   """
   path = pathlib.Path(folder) / snapshot.FILE
   cfg = views.view(setup.config, base.DataConfig)
-  # New poses under the same options are another record, too.
+  # New poses under the same options are another record, too; functions among
+  # the options have no place in memory then.
   poses = np.asarray(scene.cameras.camtoworlds).tobytes()
-  key = hashlib.sha256(repr(cfg).encode() + poses).hexdigest()
+  said = {k: getattr(v, '__qualname__', v) for k, v in vars(cfg).items()}
+  key = hashlib.sha256(repr(said).encode() + poses).hexdigest()
   if _key_of(path) == key:
     return
   scenes = {'train': scene}

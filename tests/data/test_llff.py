@@ -277,6 +277,71 @@ def test_transforms_json_stands_in_for_colmap(own_folder, monkeypatch):
   assert asked == ['train']
 
 
+def test_poses_may_be_asked_of_poses_bounds(facing_folder, tmp_path):
+  options = {'forward_facing': True, 'near': 0.0, 'far': 1.0}
+  folder = shutil.copytree(facing_folder, tmp_path / 'still')
+  rows = np.load(folder / 'poses_bounds.npy')
+  rows[:, 3:15:5] *= 2  # cameras elsewhere than COLMAP says
+  np.save(folder / 'poses_bounds.npy', rows)
+  colmap = load(folder, **options)
+  asked = load(folder, llff_load_from_poses_bounds=True, **options)
+  shutil.rmtree(folder / 'sparse')
+  alone = load(folder, **options)
+  np.testing.assert_array_equal(
+    asked.cameras.camtoworlds, alone.cameras.camtoworlds
+  )
+  change = np.abs(asked.cameras.camtoworlds - colmap.cameras.camtoworlds)
+  assert change.max() > 0.01
+
+
+def test_poses_may_be_asked_of_transforms_json(own_folder, monkeypatch):
+  asked = []
+
+  def load_transforms(cfg, split):
+    asked.append(split)
+    return scene
+
+  scene = load(own_folder)
+  monkeypatch.setitem(base.SCENES._entries, 'transforms', load_transforms)
+  load(own_folder)
+  assert not asked
+  load(own_folder, load_ngp_format_poses=True)
+  assert asked == ['train']
+
+
+@pytest.mark.parametrize('factor', [0, 2])
+def test_images_may_have_a_folder_of_another_name(own_folder, factor):
+  want = load(own_folder, factor=factor)
+  for name in ('images', 'images_2'):
+    (own_folder / name).rename(own_folder / name.replace('images', 'photos'))
+  found = load(own_folder, factor=factor, image_subdir='photos')
+  np.testing.assert_array_equal(found.images.values, want.images.values)
+
+
+@pytest.mark.parametrize(
+  ('name', 'error'),
+  [
+    ('none', errors.DataError),
+    ('../still/images', errors.ConfigError),
+    ('', errors.ConfigError),
+  ],
+)
+def test_a_wrong_image_subdir_is_named(own_folder, name, error):
+  with pytest.raises(error, match='Config.image_subdir'):
+    load(own_folder, image_subdir=name)
+
+
+def test_a_function_may_choose_the_frame(own_folder):
+  focus = load(own_folder, normalize_poses='focus')
+  given = load(own_folder, transform_poses_fn=poses.transform_poses_focus)
+  np.testing.assert_array_equal(
+    given.cameras.camtoworlds, focus.cameras.camtoworlds
+  )
+  np.testing.assert_array_equal(given.world_transform, focus.world_transform)
+  with pytest.raises(errors.ConfigError, match='transform_poses_fn'):
+    load(own_folder, transform_poses_fn=lambda x: (x[0], np.eye(4)))
+
+
 def test_exif_exposures_are_read_or_missing_ones_named(facing_folder, tmp_path):
   options = {'forward_facing': True, 'near': 0.0, 'far': 1.0}
   scene = load(facing_folder, **options)

@@ -159,6 +159,28 @@ def test_depth_is_coloured_with_the_limits_of_frame_0(complete_path):
   assert not np.array_equal(frames[0], frames[3])
 
 
+def test_depth_may_go_from_near_to_far_along_a_power_ladder(complete_path):
+  cfg = video.VideoConfig(
+    render_dist_adaptive=False,
+    render_dist_vis_params={'p': -1.5, 'premult': 2.0},
+    near=0.0,
+    far=1e6,
+  )
+  frames = list(video.path_frames(complete_path, 'distance_mean', cfg))
+  for k, frame in enumerate(frames):
+    t = images.read_tiff(complete_path.folder / f'distance_mean_00{k}.tiff')
+    # P(2 t) = 5/3 (1 - (2 t / 2.5 + 1)^-1.5), over its value at the far bound.
+    ladder = lambda x: 1 - (2 * x / 2.5 + 1) ** -1.5
+    want = images.to_uint8(visualize.turbo(ladder(t) / ladder(1e6)))
+    assert np.abs(frame.astype(int) - want).max() <= 2
+
+
+def test_a_mistaken_power_ladder_is_refused(complete_path):
+  cfg = video.VideoConfig(render_dist_vis_params={'q': 1.0})
+  with pytest.raises(errors.ConfigError, match='render_dist_vis_params'):
+    list(video.path_frames(complete_path, 'distance_mean', cfg))
+
+
 def test_opacity_is_grey(complete_path):
   frame = next(video.path_frames(complete_path, 'acc', video.VideoConfig()))
   acc = images.read_tiff(complete_path.folder / 'acc_000.tiff')
