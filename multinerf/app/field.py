@@ -26,6 +26,11 @@ class TrainedField:
     step: Which one; None: the newest good one.
     warn: Gets one line about each damaged checkpoint passed over.
 
+  Attributes:
+    manifest: What the checkpoint says about itself.
+    step: Its step.
+    train_frac: Progress of training that annealing is at, in [0, 1].
+
   Raises:
     CheckpointError: There is no checkpoint, or it is of another model.
   """
@@ -57,12 +62,12 @@ class TrainedField:
     self._config = config
     self._params = parallel.replicate(found['params'])
     self._renderer = renderer.Renderer(model, config)
-    self._train_frac = min(self.step / config.max_steps, 1.0)
+    self.train_frac = min(self.step / config.max_steps, 1.0)
 
   def render(self, cameras: camera.Cameras, index: int) -> types.Rendering:
     """Renders the image of one camera, numpy [H, W, ...]."""
     return self._renderer.view(
-      self._params, cameras, index, train_frac=self._train_frac
+      self._params, cameras, index, train_frac=self.train_frac
     )
 
   def views(
@@ -75,7 +80,7 @@ class TrainedField:
       fields: What is wanted of `types.Rendering`; None: all.
     """
     return self._renderer.views(
-      self._params, cameras, train_frac=self._train_frac, fields=fields
+      self._params, cameras, train_frac=self.train_frac, fields=fields
     )
 
   def evaluate(
@@ -87,7 +92,7 @@ class TrainedField:
       scene,
       self.step,
       out_dir,
-      train_frac=self._train_frac,
+      train_frac=self.train_frac,
       **kwargs,
     )
 

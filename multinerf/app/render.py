@@ -8,6 +8,7 @@ from multinerf.app import cli, snapshots, writing
 from multinerf.app import eval as eval_lib
 from multinerf.app import field as field_lib
 from multinerf.config import gin_setup, views
+from multinerf.data import base
 from multinerf.evaluation import export, frames, paths, raw_display
 from multinerf.training import console
 
@@ -18,7 +19,8 @@ _DOC = """Renders the newest checkpoint of a run: the test views, or a path.
 
 Frames go to Config.render_dir (render/ in the run's folder); videos are made
 when all frames are there. Config.render_job_id and render_num_jobs share the
-frames among several processes.
+frames among several processes. Frames that are there already, of the same
+checkpoint and options, are not rendered again.
 
 Where the data set is missing, the cameras are those that training left in the
 run's folder, which then is all that is needed:
@@ -78,7 +80,7 @@ def run(setup: gin_setup.Setup) -> frames.FramesReport:
       views_ahead,
       root / name,
       views.view(config, paths.RenderConfig),
-      run_id=f'{pathlib.Path(folder).resolve()} {trained.manifest}',
+      run_id=_run_id(setup, folder, trained, scene),
       video_prefix=(
         root / f'{_video_name(folder)}_{name}' if len(sizes) == 1 else None
       ),
@@ -90,6 +92,25 @@ def run(setup: gin_setup.Setup) -> frames.FramesReport:
   for video in done.videos:
     shown.line(f'Video: {video}')
   return done
+
+
+def _run_id(
+  setup: gin_setup.Setup,
+  folder: str,
+  trained: field_lib.TrainedField,
+  scene: base.Scene,
+) -> str:
+  """What decides the pixels of a frame, beside its camera and cfg."""
+  display = scene.raw and (scene.raw.cam2rgb, scene.raw.exposure)
+  parts = (
+    str(pathlib.Path(folder).resolve()),
+    str(trained.manifest),
+    # Another Config.max_steps anneals the same step differently.
+    str(trained.train_frac),
+    setup.model_text,
+    export.fingerprint(display),
+  )
+  return '\n'.join(parts)
 
 
 def _video_name(folder: str) -> str:

@@ -8,6 +8,7 @@ down. What leaves here, a `Setup`, no longer depends on gin's global state.
 """
 
 import dataclasses
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -29,6 +30,8 @@ MODEL_CLASSES: Mapping[str, type] = {
   name: getattr(models, name)
   for name in ('Model', 'NerfMLP', 'PropMLP', 'MLP', 'HashEncoding')
 }
+_OF_CONFIG = re.compile(r'(# )?Config\.')
+_ADDRESS = re.compile(r' at 0x[0-9a-fA-F]+')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,6 +56,17 @@ class Setup:
   family: str
   model_fields: Mapping[str, Mapping[str, Any]]
   classes: Mapping[str, type]
+
+  @property
+  def model_text(self) -> str:
+    """`operative_config_str` without `Config`: what the model computes.
+
+    Equal in every process that loads the same configuration.
+    """
+    lines = self.operative_config_str.splitlines()
+    kept = [line for line in lines if not _OF_CONFIG.match(line)]
+    # What gin has no text for is shown by its repr.
+    return _ADDRESS.sub('', '\n'.join(kept))
 
   def build_model(self) -> Any:
     """Returns the model, an unbound linen module.

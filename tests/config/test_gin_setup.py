@@ -301,6 +301,24 @@ def test_the_operative_config_lists_every_option():
   assert 'NerfMLP.net_depth = 8' in text
 
 
+def test_the_text_of_the_model_tells_models_apart_and_nothing_else():
+  class Fading(Net):
+    fade_fn: Any = lambda x: x  # gin has no text for it
+
+  def text(*bindings):
+    classes = TOYS | {'NerfMLP': Fading}
+    return load((), bindings, scope='eval', classes=classes).model_text
+
+  plain = text()
+  assert text('Config.near = 1', 'train/NerfMLP.net_depth = 2') == plain
+  assert text('NerfMLP.net_depth = 8') == plain  # the default
+  assert text('eval/NerfMLP.net_depth = 2') != plain
+  warp = 'NerfMLP.warp_fn = @coord.contract'
+  assert text(warp) != plain
+  # Another process has the function elsewhere in memory.
+  assert 'fade_fn = <function' in plain and ' at 0x' not in plain
+
+
 PLUGIN = """
   import gin
 

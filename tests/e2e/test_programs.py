@@ -261,6 +261,30 @@ def test_two_jobs_share_the_frames_and_the_last_makes_the_video(
     assert (frames / name).read_bytes() == one_job.read_bytes()
 
 
+def test_frames_rendered_under_other_options_are_not_taken_for_finished(
+  run_dir, scene, tmp_path, capsys
+):
+  frames = tmp_path / f'test_preds_step_{STEPS}'
+  pixels = []
+
+  def go(*bindings):
+    folder = f"Config.render_dir = '{tmp_path}'"
+    args = run_util.arguments(scene, run_dir, folder, *bindings)
+    assert run_util.run(render.main, *args) == 0
+    pixels.append((frames / 'color_000.png').read_bytes())
+    return 'frames are already there' in capsys.readouterr().out
+
+  assert not go('Config.render_rgb_only = True')
+  assert not (frames / 'acc_000.tiff').exists()
+  assert go('Config.render_rgb_only = True')
+  assert not go()
+  assert (frames / 'acc_000.tiff').exists()
+  # Bindings of training alone, and defaults spelt out, change no frame.
+  assert go('train/NerfMLP.rgb_padding = 0.3', 'NerfMLP.rgb_padding = 0.001')
+  assert not go('eval/NerfMLP.rgb_padding = 0.3')
+  assert len(set(pixels[:-1])) == 1 and pixels[-1] not in pixels[:-1]
+
+
 def test_evaluation_that_waits_ends_with_the_last_checkpoint(
   run_dir, scene, tmp_path
 ):
