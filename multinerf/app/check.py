@@ -1,6 +1,7 @@
 """multinerf-check: looks a data folder over before anybody trains on it."""
 
 import json
+import os
 import pathlib
 import sys
 from collections.abc import Sequence
@@ -117,7 +118,7 @@ def check(setup: gin_setup.Setup, out: str | None = None) -> bool:
   for defect in defects:
     print(f'error: {defect}', file=sys.stderr)
   name = pathlib.Path(config.data_dir or config.dataset_loader).name
-  folder = pathlib.Path(out or pathlib.Path('runs', 'check', name))
+  folder = pathlib.Path(os.path.expanduser(out or f'runs/check/{name}'))
   record = {
     'loader': config.dataset_loader,
     'data_dir': config.data_dir,

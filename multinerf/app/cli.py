@@ -208,10 +208,10 @@ def prepare_devices(setup: gin_setup.Setup) -> None:
 
 
 def run_folder(setup: gin_setup.Setup) -> str:
-  """Returns the run's folder: Config.checkpoint_dir, or runs/<scene>."""
+  """The run's folder: Config.checkpoint_dir, `~` expanded, or runs/<scene>."""
   config = setup.config
   if config.checkpoint_dir is not None:
-    return config.checkpoint_dir
+    return os.path.expanduser(config.checkpoint_dir)
   scene = os.path.basename(os.path.normpath(config.data_dir or ''))
   return os.path.join('runs', scene.strip('.') or config.dataset_loader)
 

@@ -1,5 +1,6 @@
 """render.py: renders the test views or a camera path, and videos of them."""
 
+import os
 import pathlib
 import sys
 
@@ -61,7 +62,8 @@ def run(setup: gin_setup.Setup) -> frames.FramesReport:
   )
   kind = 'path_renders' if config.render_path else 'test_preds'
   name = f'{kind}_step_{trained.step}'
-  root = pathlib.Path(config.render_dir or pathlib.Path(folder) / 'render')
+  root = config.render_dir or os.path.join(folder, 'render')
+  root = pathlib.Path(os.path.expanduser(root))
   shown.line(f'Rendering {len(scene)} frames to {root / name}')
   cameras = scene.cameras
   sizes = set(

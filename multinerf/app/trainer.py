@@ -6,6 +6,7 @@ Needs neither absl nor gin; the scripts are thin users of it.
 import contextlib
 import functools
 import math
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -221,7 +222,7 @@ class Trainer:
         self._state.params,
         scene,
         self._step,
-        out_dir,
+        out_dir and os.path.expanduser(out_dir),
         train_frac=self.train_frac,
         **kwargs,
       )
@@ -301,7 +302,7 @@ class Trainer:
       raise errors.CheckpointError(
         'No folder for checkpoints (gin: Config.checkpoint_dir).'
       )
-    return folder
+    return os.path.expanduser(folder)
 
   @contextlib.contextmanager
   def _aside(self):

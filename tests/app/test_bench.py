@@ -130,7 +130,8 @@ def test_presets_are_measured_in_processes_and_failures_are_recorded(
 
   monkeypatch.setattr(bench, 'child', child)
   monkeypatch.setattr(bench.page, 'markdown', lambda found: 'page')
-  args = ['x', '--presets=360,blender_256', f'--out={tmp_path}']
+  monkeypatch.setenv('HOME', str(tmp_path))
+  args = ['x', '--presets=360,blender_256', '--out=~/bench']
   assert bench.main(args) == 1
   assert asked == [
     (None, None),
@@ -138,7 +139,7 @@ def test_presets_are_measured_in_processes_and_failures_are_recorded(
     ('blender_256.gin', None),
     *(('blender_256.gin', n) for n in (1, 2, 4)),
   ]
-  found = json.loads((tmp_path / 'bench.json').read_text())['presets']
+  found = json.loads((tmp_path / 'bench/bench.json').read_text())['presets']
   assert found['360'] == {'error': 'ended by signal 9; too little memory?'}
   counts = [point['num_devices'] for point in found['blender_256']['scaling']]
   assert counts == [1, 2, 4, 8]

@@ -33,6 +33,14 @@ def test_a_sound_folder_is_described_and_passes(scene, tmp_path, capsys):
   assert picture.shape[1] > 2 * 256  # three columns
 
 
+def test_the_tilde_of_the_report_folder_is_the_home_folder(
+  scene, tmp_path, monkeypatch
+):
+  monkeypatch.setenv('HOME', str(tmp_path))
+  assert run(scene, '--out=~/report') == 0
+  assert (tmp_path / 'report' / 'check.json').is_file()
+
+
 def test_every_broken_image_is_named_not_only_the_first(
   scene, tmp_path, capsys
 ):

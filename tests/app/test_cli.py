@@ -189,6 +189,12 @@ def test_a_run_has_a_folder_even_if_none_is_given(args, want, load):
   assert cli.run_folder(load(*args)) == want
 
 
+def test_the_tilde_of_a_run_folder_is_the_home_folder(load, monkeypatch):
+  # A shell expands it in `--checkpoint_dir ~/a`, not in `--checkpoint_dir=~/a`.
+  monkeypatch.setenv('HOME', '/home/me')
+  assert cli.run_folder(load('--checkpoint_dir=~/a')) == '/home/me/a'
+
+
 def test_a_camera_path_is_drawn_through_the_training_cameras(load, tmp_path):
   data = run_util.render_scene(tmp_path / 'scene')
   args = run_util.arguments(data, tmp_path / 'run')

@@ -261,6 +261,20 @@ def test_two_jobs_share_the_frames_and_the_last_makes_the_video(
     assert (frames / name).read_bytes() == one_job.read_bytes()
 
 
+def test_the_tilde_of_folders_is_the_home_folder(
+  run_dir, scene, tmp_path, monkeypatch
+):
+  (tmp_path / 'runs').symlink_to(run_dir.parent)
+  monkeypatch.setenv('HOME', str(tmp_path))
+  monkeypatch.chdir(tmp_path)
+  args = run_util.arguments(
+    scene, '~/runs/toys', "Config.render_dir = '~/frames'"
+  )
+  assert run_util.run(render.main, *args) == 0
+  assert (tmp_path / 'frames' / f'test_preds_step_{STEPS}').is_dir()
+  assert not (tmp_path / '~').exists()
+
+
 def test_frames_rendered_under_other_options_are_not_taken_for_finished(
   run_dir, scene, tmp_path, capsys
 ):
@@ -402,7 +416,11 @@ def test_a_run_resumed_between_check_and_report_is_still_guarded(
   assert f'Starting again from seed {SEED + 1}.' in out
 
 
-def test_the_trainer_does_what_train_py_does(run_dir, scene, tmp_path):
+def test_the_trainer_does_what_train_py_does(
+  run_dir, scene, tmp_path, monkeypatch
+):
+  monkeypatch.setenv('HOME', str(tmp_path))
+  monkeypatch.chdir(tmp_path)
   setup = gin_setup.load(
     'blender_256.gin',
     [*run_util.BINDINGS, f"Config.data_dir = '{scene}'"],
@@ -418,8 +436,10 @@ def test_the_trainer_does_what_train_py_does(run_dir, scene, tmp_path):
     trainer.load(str(run_dir), step=45)
     assert trainer.step_number == 45
     parallel.wait([trainer.step() for _ in range(15)])
-    trainer.save(str(tmp_path))
-    got, want = (run_util.leaves(f, STEPS) for f in (tmp_path, run_dir))
+    trainer.save('~/saved')
+    got, want = (
+      run_util.leaves(f, STEPS) for f in (tmp_path / 'saved', run_dir)
+    )
     assert got.keys() == want.keys()
     for name in want:
       np.testing.assert_array_equal(got[name], want[name], err_msg=name)
@@ -427,7 +447,9 @@ def test_the_trainer_does_what_train_py_does(run_dir, scene, tmp_path):
     found = trainer.evaluate()
     written = json.loads((run_dir / 'results.json').read_text())
     assert found.mean['psnr'] == pytest.approx(written['mean']['psnr'])
-    assert not (tmp_path / 'results.json').exists()
+    assert [path.name for path in tmp_path.iterdir()] == ['saved']
+    trainer.evaluate(out_dir='~/evaluated')
+    assert (tmp_path / 'evaluated' / 'results.json').is_file()
 
     view = trainer.render(train_scene.cameras, 1)
     truth = np.asarray(color.decode_rgb(train_scene.images.image(1)))

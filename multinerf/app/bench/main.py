@@ -279,7 +279,12 @@ def _parser() -> argparse.ArgumentParser:
     action='store_true',
     help=f'only {" and ".join(_QUICK_PRESETS)}, 3 seconds, all devices',
   )
-  parser.add_argument('--out', default='.', help='folder of the files (.)')
+  parser.add_argument(
+    '--out',
+    type=os.path.expanduser,
+    default='.',
+    help='folder of the files (.)',
+  )
   return parser
 
 
