@@ -55,6 +55,11 @@ NAME_RULES = tuple(
     ),
     (DEVICE_CALLS, r'multinerf/parallel/', 'belongs to parallel/'),
     (
+      r'os\.sched_[gs]etaffinity',
+      r'multinerf/parallel/cores\.py',
+      'not there on macOS; use parallel.available_cores and on_cores',
+    ),
+    (
       r'numpy\.random\.(?!(Generator|BitGenerator|Philox|PCG64'
       r'|SeedSequence|default_rng)(\.|$))\w+|random\.\w+',
       r'$^',
@@ -282,6 +287,7 @@ def test_the_package_keeps_the_house_rules(check):
 
 PLANTED = [
   # path, source, what the report says
+  ('app/a.py', 'import os; os.sched_getaffinity(0)', 'not there on macOS'),
   ('ops/a.py', 'from multinerf.cameras import pose', 'a higher layer'),
   ('ops/a.py', 'import multinerf.cameras.pose as p', 'a higher layer'),
   ('losses/a.py', 'from multinerf.models import net', 'a sibling'),

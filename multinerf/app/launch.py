@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Sequence
 
+from multinerf import parallel
 from multinerf.app import supervise
 
 _DOC = """Runs a program as several processes that train together.
@@ -165,9 +166,9 @@ def _remote(layout: Layout, command) -> list[supervise.Command]:
 
 def _shares(layout: Layout) -> list[frozenset[int] | None]:
   """The cores of each process here: equal shares, if there are enough."""
-  cores = sorted(os.sched_getaffinity(0))
+  cores = parallel.available_cores()
   each = len(cores) // layout.processes
-  if not layout.pin or not each:
+  if not layout.pin or not each or not parallel.can_pin_cores():
     return [None] * layout.processes
   return [
     frozenset(cores[i * each : (i + 1) * each]) for i in range(layout.processes)

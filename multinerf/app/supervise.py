@@ -13,9 +13,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
-from multinerf import errors
+from multinerf import errors, parallel
 
 PREEMPTED = errors.PreemptedError.exit_status
 _POLL_SECONDS = 0.1
@@ -171,7 +171,7 @@ class _Child:
     self._command = command
     self._forced = False
     pipe = None if plain else subprocess.PIPE
-    with _on_cores(command.cores):
+    with parallel.on_cores(command.cores):
       self._process = subprocess.Popen(
         _mortal(command.words),
         env={**os.environ, **command.environment},
@@ -237,17 +237,3 @@ def _mortal(words: Sequence[str]) -> list[str]:
   if sys.platform != 'linux':
     return list(words)
   return [sys.executable, '-ISc', _SHIM, *words]
-
-
-@contextlib.contextmanager
-def _on_cores(cores: frozenset[int] | None) -> Iterator[None]:
-  """What is started inside runs on these cores; None: on ours."""
-  if cores is None:
-    yield
-    return
-  before = os.sched_getaffinity(0)
-  os.sched_setaffinity(0, cores)
-  try:
-    yield
-  finally:
-    os.sched_setaffinity(0, before)

@@ -2,10 +2,15 @@
 
 `devices` has the devices, `processes` how several processes find each other,
 wait for each other and tell each other what they decided, `stopping` how they
-end after the same step, and `heap` the C heap that CPU devices share. All
-public names are here.
+end after the same step, `heap` the C heap that CPU devices share, and `cores`
+which cores there are. All public names are here.
 """
 
+from multinerf.parallel.cores import (
+  available_cores,
+  can_pin_cores,
+  on_cores,
+)
 from multinerf.parallel.devices import (
   AXIS,
   all_devices,
@@ -56,8 +61,10 @@ __all__ = [
   'StopTogether',
   'all_devices',
   'all_gather',
+  'available_cores',
   'barrier',
   'broadcast',
+  'can_pin_cores',
   'check_devices',
   'check_divisible',
   'check_same',
@@ -78,6 +85,7 @@ __all__ = [
   'leave',
   'local_device_count',
   'merge',
+  'on_cores',
   'on_lead',
   'pmap_step',
   'pmean',

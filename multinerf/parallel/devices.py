@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from multinerf import errors
-from multinerf.parallel import heap, processes
+from multinerf.parallel import cores, heap, processes
 
 AXIS = 'batch'
 _THREADS_PER_DEVICE = 2
@@ -55,21 +55,23 @@ def configure_cpu_devices(batch_size: int, patch_size: int = 1) -> int:
     The number of CPU devices asked for (0: left alone).
   """
   flag = 'xla_force_host_platform_device_count'
-  cores = len(os.sched_getaffinity(0))
+  num_cores = len(cores.available_cores())
   if (
     flag in os.environ.get('XLA_FLAGS', '')
     or jax.config.jax_num_cpu_devices > 0
   ):
     return 0
   num_patches = batch_size // patch_size**2 // processes.expected_count()
-  count = max(n for n in range(1, cores + 1) if num_patches % n == 0)
+  count = max(n for n in range(1, num_cores + 1) if num_patches % n == 0)
   try:
     jax.config.update('jax_num_cpu_devices', count)
   except RuntimeError:  # JAX's word for: the backend is already running.
     return 0
   # A single device waits for no other of this process; more threads than needed
   # only take each other's cache.
-  threads = cores if count == 1 else max(cores, _THREADS_PER_DEVICE * count)
+  threads = (
+    num_cores if count == 1 else max(num_cores, _THREADS_PER_DEVICE * count)
+  )
   os.environ.setdefault('NPROC', str(threads))
   heap.keep_freed_memory()
   return count

@@ -154,6 +154,14 @@ def test_each_process_has_its_own_share_of_the_cores():
     assert len(first) == len(second) == len(cores) // 2
 
 
+def test_processes_share_all_cores_where_none_can_be_pinned(monkeypatch):
+  for name in ('sched_getaffinity', 'sched_setaffinity'):  # as on macOS
+    monkeypatch.delattr(os, name, raising=False)
+  layout = launch.Layout(processes=2, total=2)
+  shares = [command.cores for command in launch.commands(layout, ['x'])]
+  assert shares == [None, None]
+
+
 def test_processes_are_numbered_across_machines():
   layout = launch.Layout(
     processes=2, first=4, total=8, address='lead:1234', devices=4

@@ -209,6 +209,23 @@ print(count == parallel.device_count(), os.environ['NPROC'], cores)
 """
 
 
+def test_devices_are_counted_where_python_knows_no_affinity():
+  program = 'import os\ndel os.sched_getaffinity\n' + DEVICE_PER_CORE.replace(
+    'len(os.sched_getaffinity(0))', 'os.cpu_count()'
+  )
+  hidden = ('XLA_FLAGS', 'NPROC', 'JAX_NUM_CPU_DEVICES')
+  done = subprocess.run(
+    [sys.executable, '-c', program],
+    env={k: v for k, v in os.environ.items() if k not in hidden},
+    cwd=pathlib.Path(parallel.__file__).parents[2],
+    capture_output=True,
+    text=True,
+    check=True,
+  )
+  cores = os.cpu_count()
+  assert done.stdout.strip() == f'True {1 if cores == 1 else 2 * cores} {cores}'
+
+
 def test_a_device_per_core_comes_with_more_threads_than_devices():
   hidden = ('XLA_FLAGS', 'NPROC', 'JAX_NUM_CPU_DEVICES')
   env = {k: v for k, v in os.environ.items() if k not in hidden}

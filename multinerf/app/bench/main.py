@@ -24,7 +24,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from multinerf import errors
+from multinerf import errors, parallel
 from multinerf.app import writing
 from multinerf.app.bench import measure, page
 from multinerf.config import gin_files
@@ -168,7 +168,7 @@ def child(
     text = json.dumps(dataclasses.asdict(options) if options else None)
     source.write_text(text)
     command = [sys.executable, '-m', measure.__name__, source, target]
-    with measure.affinity(cores or len(os.sched_getaffinity(0))):
+    with parallel.on_cores(parallel.available_cores()[:cores]):
       done = subprocess.run(
         command, env=environment, capture_output=True, text=True
       )
@@ -202,10 +202,12 @@ def _measure(
     f'rendering {found["rendering"]["rays_per_s"]:,.0f} rays/s',
     flush=True,
   )
-  if args.quick or machine['num_devices'] == 1:
+  kind = 'cores' if machine['platform'] == 'cpu' else 'accelerators'
+  # Where no core can be withheld, every measurement would be one of all.
+  alike = kind == 'cores' and not parallel.can_pin_cores()
+  if args.quick or machine['num_devices'] == 1 or alike:
     return found
   *fewer, _ = device_counts(machine['num_devices'])
-  kind = 'cores' if machine['platform'] == 'cpu' else 'accelerators'
   points = []
   for count in fewer:
     # A constant amount for each device.

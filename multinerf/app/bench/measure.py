@@ -1,18 +1,16 @@
 """Measures one preset in this process: training, rendering, and around it."""
 
-import contextlib
 import dataclasses
 import functools
 import json
 import math
-import os
 import pathlib
 import resource
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -77,7 +75,7 @@ def main(argv: list[str] | None = None) -> int:
   """Measures as a JSON file of options says, into another JSON file."""
   source, target = (argv or sys.argv)[1:]
   options = json.loads(pathlib.Path(source).read_text())
-  num_cores = len(os.sched_getaffinity(0))
+  num_cores = len(parallel.available_cores())
   parallel.configure_cpu_devices(num_cores)
   with tempfile.TemporaryDirectory() as folder:
     parallel.enable_compilation_cache(folder)
@@ -102,7 +100,7 @@ def machine() -> dict[str, Any]:
     'platform': jax.default_backend(),
     'devices': parallel.device_description(),
     'num_devices': parallel.local_device_count(),
-    'num_cores': len(os.sched_getaffinity(0)),
+    'num_cores': len(parallel.available_cores()),
     'matmul_gflops': {
       kind: peaks.MatmulPeak(kind).sample(10).clock for kind in kinds
     },
@@ -140,7 +138,7 @@ def preset(options: Options, folder: pathlib.Path) -> dict[str, Any]:
     start_seconds = time.perf_counter() - start
     found: dict[str, Any] = {
       'num_devices': parallel.local_device_count(),
-      'num_cores': len(os.sched_getaffinity(0)),
+      'num_cores': len(parallel.available_cores()),
       'num_params': costs.num_params,
       'batch_size': config.batch_size,
       'start_s': start_seconds,
@@ -379,17 +377,6 @@ def _compile_again(build: Callable[[], trainer_lib.Trainer]) -> float:
 def _peak_rss_bytes() -> int:
   """Most memory that this process ever had, on the host."""
   return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-
-
-@contextlib.contextmanager
-def affinity(num_cores: int) -> Iterator[None]:
-  """Children started inside may use only the first of our cores."""
-  cores = sorted(os.sched_getaffinity(0))
-  os.sched_setaffinity(0, cores[:num_cores])
-  try:
-    yield
-  finally:
-    os.sched_setaffinity(0, cores)
 
 
 if __name__ == '__main__':
