@@ -44,17 +44,20 @@ _DOT_POINTS = 400  # points drawn on each image
 
 def main(argv: list[str] | None = None) -> int:
   """Console entry point; returns the exit status."""
-  argv = list(sys.argv if argv is None else argv)
+  argv = cli.join_flags(sys.argv if argv is None else argv, own=['out'])
   out = None
   rest = argv[:1]
   for arg in argv[1:]:
     if arg.startswith('--out='):
       out = arg.removeprefix('--out=')
+    elif arg == '--out':
+      print('error: --out needs a folder (see --help).', file=sys.stderr)
+      return 1
     elif arg.endswith('.gin') and not arg.startswith('-'):
       rest.append(f'--gin_configs={arg}')
     elif not arg.startswith('-'):
       rest.append(f'--data_dir={arg}')
-      if not any(a.endswith('.gin') for a in argv):
+      if not any(map(_names_loader, argv[1:])):
         loader = guess_loader(pathlib.Path(arg).expanduser())
         if loader is None:
           print(
@@ -74,6 +77,11 @@ def main(argv: list[str] | None = None) -> int:
 
   status = cli.main(program, scope='train', doc=_DOC, argv=rest)
   return status if status or cli.wants_help(argv) or all(clean) else 1
+
+
+def _names_loader(arg: str) -> bool:
+  """Whether an argument says what the data are."""
+  return arg.endswith('.gin') or 'Config.dataset_loader' in arg
 
 
 def guess_loader(folder: pathlib.Path) -> str | None:
@@ -133,7 +141,7 @@ def check(setup: gin_setup.Setup, out: str | None = None) -> bool:
       for split, scene in scenes.items()
     },
   }
-  with writing.into(folder, 'checkpoint_dir'):
+  with writing.into(folder, flag='--out'):
     results.write_text(folder / 'check.json', json.dumps(record, indent=1))
     for scene in pairs[:1]:
       images.write_png(folder / 'check.png', sheet(scene))

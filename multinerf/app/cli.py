@@ -85,6 +85,29 @@ def wants_help(argv: Sequence[str]) -> bool:
   return any(a in ('--help', '-h', '-help', '--helpfull') for a in argv[1:])
 
 
+def join_flags(argv: Sequence[str], *, own: Sequence[str] = ()) -> list[str]:
+  """Writes `--flag value` as `--flag=value`, as far as flags are known.
+
+  A program that takes other words, too, can tell then which these are.
+
+  Args:
+    argv: Command line.
+    own: Flags of the program itself that take a value.
+  """
+  _define_jax_flags()
+  ours = _flag_values()
+  with_value = set(own)
+  for values in (ours, flags.FLAGS):
+    with_value |= {name for name in values if not values[name].boolean}
+  joined, words = [], iter(argv)
+  for word in words:
+    name, value = word.lstrip('-'), None
+    if word.startswith('-') and name in with_value:
+      value = next(words, None)
+    joined.append(word if value is None else f'--{name}={value}')
+  return joined
+
+
 def _flag_values() -> flags.FlagValues:
   """Our flags, apart from the global ones, so that a process may run twice."""
   values = flags.FlagValues()
@@ -163,8 +186,7 @@ def _load(argv: list[str], scope: str) -> gin_setup.Setup:
   """Parses flags: ours here, those of absl and JAX by their owners."""
   ours = _flag_values()
   rest = ours(argv, known_only=True)
-  if not hasattr(flags.FLAGS, 'jax_debug_nans'):
-    jax.config.config_with_absl()
+  _define_jax_flags()
   positional = flags.FLAGS(rest)[1:]
   _apply_jax_flags()
   if positional:
@@ -177,6 +199,12 @@ def _load(argv: list[str], scope: str) -> gin_setup.Setup:
   return gin_setup.load(
     ours.gin_configs, bindings, scope=scope, safe=ours.safe_gin
   )
+
+
+def _define_jax_flags() -> None:
+  """Adds --jax_... to absl's flags, once."""
+  if 'jax_debug_nans' not in flags.FLAGS:
+    jax.config.config_with_absl()
 
 
 def _initialize(ours: flags.FlagValues) -> None:

@@ -6,6 +6,7 @@ import json
 import pytest
 import run_util
 
+from multinerf import errors
 from multinerf.app.bench import main as bench
 from multinerf.app.bench import measure, page, peaks, work
 from multinerf.config import gin_setup
@@ -144,6 +145,12 @@ def test_presets_are_measured_in_processes_and_failures_are_recorded(
   counts = [point['num_devices'] for point in found['blender_256']['scaling']]
   assert counts == [1, 2, 4, 8]
   assert 'not measured: 360' in capsys.readouterr().err
+
+
+def test_an_unwritable_folder_names_the_flag(tmp_path):
+  (tmp_path / 'file').write_text('in the way')
+  with pytest.raises(errors.CheckpointError, match=r'file.*\(--out\)'):
+    bench.write({'presets': {}}, tmp_path / 'file' / 'bench')
 
 
 def test_an_unknown_preset_is_named_before_anything_is_measured(

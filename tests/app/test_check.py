@@ -41,6 +41,45 @@ def test_the_tilde_of_the_report_folder_is_the_home_folder(
   assert (tmp_path / 'report' / 'check.json').is_file()
 
 
+@pytest.mark.parametrize('dashes', ['-', '--'])
+def test_flags_may_be_two_words(scene, tmp_path, capsys, dashes):
+  out, known = tmp_path / 'report', "Config.dataset_loader = 'blender'"
+  args = [f'{dashes}gin_bindings', 'Config.factor = 0', scene]
+  assert run(*args, f'{dashes}out', out) == 0
+  assert 'blender loader' in capsys.readouterr().out  # guessed
+  assert (out / 'check.json').is_file()
+  # A preset or a binding that names the loader spares the guess.
+  for flags in (['gin_configs', 'blender_256.gin'], ['gin_bindings', known]):
+    args = [f'{dashes}{flags[0]}', flags[1], '--jax_log_compiles=false']
+    assert run(*args, '--jax_platforms', 'cpu', scene, f'--out={out}') == 0
+    assert 'Looks like' not in capsys.readouterr().out
+
+
+def test_a_loader_that_is_named_is_not_guessed(tmp_path, capsys):
+  (tmp_path / 'empty').mkdir()
+  binding = "--gin_bindings=Config.dataset_loader = 'blender'"
+  assert run(tmp_path / 'empty', binding, f'--out={tmp_path / "report"}') == 1
+  assert 'transforms_train.json' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+  'flag, words',
+  [('--out', 'needs a folder'), ('--gin_configs', 'Missing value')],
+)
+def test_a_flag_without_its_value_is_named(flag, words, capsys):
+  assert run(flag) == 1
+  err = capsys.readouterr().err
+  assert flag.lstrip('-') in err and words in err and err.count('\n') == 1
+
+
+def test_an_unwritable_report_folder_names_the_flag(scene, tmp_path, capsys):
+  blocker = tmp_path / 'file'
+  blocker.write_text('in the way')
+  assert run(scene, f'--out={blocker}/report') == 1
+  err = capsys.readouterr().err
+  assert str(blocker) in err and '(--out)' in err and 'Config.' not in err
+
+
 def test_every_broken_image_is_named_not_only_the_first(
   scene, tmp_path, capsys
 ):

@@ -124,15 +124,11 @@ def write(found: dict[str, Any], folder: str | os.PathLike) -> None:
     CheckpointError: The folder cannot be written.
   """
   folder = pathlib.Path(folder)
-  try:
-    with writing.into(folder, 'checkpoint_dir'):
-      folder.mkdir(parents=True, exist_ok=True)
-      text = json.dumps(found, indent=1)
-      (folder / 'bench.json').write_text(text + '\n')
-      (folder / 'bench.md').write_text(page.markdown(found))
-  except errors.CheckpointError as error:
-    text = str(error).replace('gin: Config.checkpoint_dir', '--out')
-    raise errors.CheckpointError(text) from error
+  with writing.into(folder, flag='--out'):
+    folder.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(found, indent=1)
+    (folder / 'bench.json').write_text(text + '\n')
+    (folder / 'bench.md').write_text(page.markdown(found))
 
 
 def device_counts(num: int) -> list[int]:
