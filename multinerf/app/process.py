@@ -79,7 +79,7 @@ def train_command(folder: str) -> str:
   """What to type next."""
   # capture.gin is for transforms.json as well.
   return (
-    'python train.py --gin_configs=capture.gin '
+    'multinerf-train --gin_configs=capture.gin '
     '--gin_bindings="Config.dataset_loader = \'llff\'" '
     f'--data_dir={shlex.quote(folder)}'
   )
