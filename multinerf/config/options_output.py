@@ -54,7 +54,9 @@ class EvalOptions:
   )
   deterministic_showcase: bool = option(True, 'Show the same images each time.')
   vis_num_rays: int = option(
-    16, 'Rays kept for ray plots, per chunk and device.', ge=0
+    16,
+    'Rays of each showcase image in ray plots and ray_data_*.txt; 0: none.',
+    ge=0,
   )
   vis_decimate: int = option(
     0, 'Keep every N-th pixel of TensorBoard images, if over 1.', ge=0
