@@ -1,10 +1,12 @@
 """render.py: renders the test views or a camera path, and videos of them."""
 
+import dataclasses
 import os
 import pathlib
 import sys
+from collections.abc import Iterator
 
-from multinerf import parallel
+from multinerf import errors, parallel
 from multinerf.app import cli, snapshots, writing
 from multinerf.app import eval as eval_lib
 from multinerf.app import field as field_lib
@@ -32,7 +34,52 @@ run's folder, which then is all that is needed:
 
 def main(argv: list[str] | None = None) -> int:
   """Console entry point; returns the exit status."""
-  return cli.main(run, scope='eval', doc=_DOC, argv=argv)
+  return cli.main(run_all, scope='eval', doc=_DOC, argv=argv)
+
+
+def run_all(setup: gin_setup.Setup) -> None:
+  """Renders once, or once for each of the key frames to choose from.
+
+  Raises:
+    MultinerfError: With one line that names what to change.
+  """
+  for one in _choices(setup):
+    run(one)
+
+
+def _choices(setup: gin_setup.Setup) -> Iterator[gin_setup.Setup]:
+  """The set-ups that `Config.render_spline_keyframes_choices` stands for."""
+  config = setup.config
+  option = 'Config.render_spline_keyframes_choices'
+  if config.render_spline_keyframes_choices is None:
+    yield setup
+    return
+  if config.render_spline_keyframes is not None:
+    raise errors.ConfigError(
+      f'{option} and Config.render_spline_keyframes exclude each other.'
+    )
+  words = config.render_spline_keyframes_choices.split(',')
+  choices = [word.strip() for word in words if word.strip()]
+  names = [os.path.basename(os.path.normpath(choice)) for choice in choices]
+  if not choices or len(set(names)) < len(names):
+    raise errors.ConfigError(
+      f'{option} must list files or folders of different names, with commas '
+      f'between; got {config.render_spline_keyframes_choices!r}.'
+    )
+  for choice, name in zip(choices, names, strict=True):
+    chosen = dataclasses.replace(
+      config,
+      render_spline_keyframes=choice,
+      render_spline_keyframes_choices=None,
+      render_dir=os.path.join(_root(setup), name),
+    )
+    yield dataclasses.replace(setup, config=chosen)
+
+
+def _root(setup: gin_setup.Setup) -> str:
+  """Where the folders of frames go."""
+  default = os.path.join(cli.run_folder(setup), 'render')
+  return os.path.expanduser(setup.config.render_dir or default)
 
 
 def run(setup: gin_setup.Setup) -> frames.FramesReport:
@@ -62,8 +109,7 @@ def run(setup: gin_setup.Setup) -> frames.FramesReport:
   )
   kind = 'path_renders' if config.render_path else 'test_preds'
   name = f'{kind}_step_{trained.step}'
-  root = config.render_dir or os.path.join(folder, 'render')
-  root = pathlib.Path(os.path.expanduser(root))
+  root = pathlib.Path(_root(setup))
   shown.line(f'Rendering {len(scene)} frames to {root / name}')
   cameras = scene.cameras
   sizes = set(

@@ -172,6 +172,11 @@ class RenderOptions:
   render_spline_keyframes: str | None = option(
     None, 'Folder or text file with the names of the key-frame images.'
   )
+  render_spline_keyframes_choices: str | None = option(
+    None,
+    'Several of them with commas between, instead; each is rendered into a '
+    "folder of its name in render_dir. camp_zipnerf's.",
+  )
   render_spline_n_interp: int = option(
     30, 'Frames between two key frames.', ge=1
   )

@@ -31,6 +31,7 @@ APP_OPTIONS = (
   'pixels_on_device',
   'prefetch_batches',
   'print_every',
+  'render_spline_keyframes_choices',
   'steps_per_dispatch',
   'train_render_every',
   'visualize_every',

@@ -202,6 +202,7 @@ CAMP_ZIPNERF = dict(
   render_calibration_keyframes=None,
   render_calibration_distance=3.0,
   render_looped_videos=False,
+  render_spline_keyframes_choices=None,
 )
 ROBUST = dict(
   data_loss_type='robustnerf', enable_robustnerf_loss=True, patch_size=16
