@@ -44,6 +44,15 @@ def test_every_file_a_page_links_or_names_exists(page):
   assert [str(p) for p in paths if not p.exists()] == []
 
 
+def test_the_table_of_options_has_every_data_loss():
+  row = re.search(
+    r'`Config\.data_loss_type`: (.*) \|', TEXT['docs/configuration.md']
+  )
+  entries = losses.DATA_LOSSES._entries.items()
+  ours = {k for k, v in entries if v.__module__.startswith('multinerf.')}
+  assert set(re.findall('`(.*?)`', row[1])) == ours
+
+
 @pytest.fixture(scope='module')
 def plugins():
   """What the Python examples of the architecture page define."""

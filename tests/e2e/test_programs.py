@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import shutil
 import subprocess
 import sys
@@ -106,6 +107,15 @@ def test_only_the_newest_checkpoints_are_kept(run_dir):
   assert checkpoints.available_steps(run_dir) == kept
   manifests = sorted(path.name for path in run_dir.glob('manifest_*.json'))
   assert manifests == [f'manifest_{step}.json' for step in kept]
+
+
+def test_the_documentation_names_every_file_of_a_run(run_dir):
+  page = (run_util.CHECKOUT / 'docs' / 'configuration.md').read_text()
+  (block,) = re.findall(r'```\n<checkpoint_dir>/\n(.*?)```', page, re.DOTALL)
+  named = re.findall(r'^  (\S+?)/?  ', block, re.MULTILINE)
+  patterns = [re.sub('<.*?>', '*', name) for name in named]
+  for path in run_dir.iterdir():
+    assert any(path.match(pattern) for pattern in patterns), path.name
 
 
 def test_the_configuration_lies_beside_the_checkpoints(run_dir):
