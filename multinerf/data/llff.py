@@ -18,7 +18,7 @@ from multinerf.data import (
   base,
   colmap,
   exif,
-  photo_pixels,
+  photo_files,
   photo_set,
   raw,
 )
@@ -130,7 +130,7 @@ def _found_by_stem(photos, folder) -> photo_set.Photographs:
   if not missing:
     return photos
   by_stem: dict[pathlib.Path, list[pathlib.Path]] = {}
-  for file in photo_pixels.list_images(folder):
+  for file in photo_files.list_images(folder):
     by_stem.setdefault(file.with_suffix(''), []).append(file)
   poses = collections.Counter(f.with_suffix('') for f in photos.files)
   other = {
@@ -180,7 +180,7 @@ def _with_bounds(photos, folder) -> photo_set.Photographs:
 def _poses_bounds_photographs(folder, images) -> photo_set.Photographs:
   """A scene whose only poses are LLFF's, paired with the sorted images."""
   rows = read_poses_bounds(folder / _BOUNDS)
-  files = photo_pixels.list_images(images)
+  files = photo_files.list_images(images)
   if len(files) != len(rows):
     raise errors.DataError(
       f'{folder / _BOUNDS} has {len(rows)} poses for the {len(files)} images '
@@ -220,7 +220,7 @@ def _poses_bounds_photographs(folder, images) -> photo_set.Photographs:
 def _unposed(photos, folder) -> tuple[str, ...]:
   """A note on image files without a pose."""
   posed = set(photos.files)
-  others = [f for f in photo_pixels.list_images(folder) if f not in posed]
+  others = [f for f in photo_files.list_images(folder) if f not in posed]
   if not others:
     return ()
   names = photo_set.listed(f.relative_to(folder) for f in others)

@@ -22,6 +22,7 @@ from multinerf.data import (
   images,
   json_fields,
   multiscale,
+  photo_files,
   photo_pixels,
   pixel_cache,
   resize,
@@ -237,7 +238,7 @@ def _read_images(
   cache: str | None,
 ) -> base.PixelBuffer:
   """Colours as stored, of the sizes that metadata.json gives."""
-  photo_pixels.require_files(files, path.parent)
+  photo_files.require_files(files, path.parent)
   heads = [images.read_header(file) for file in files]
   for file, head, size in zip(files, heads, sizes, strict=True):
     if (head.width, head.height) != tuple(size):

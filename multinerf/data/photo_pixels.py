@@ -1,8 +1,7 @@
 """Colours, masks and depth images of posed photographs."""
 
-import functools
 import pathlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 from jaxtyping import Num
@@ -12,6 +11,7 @@ from multinerf.cameras import camera, projection
 from multinerf.data import (
   base,
   images,
+  photo_files,
   photo_frames,
   photo_set,
   pixel_cache,
@@ -19,7 +19,6 @@ from multinerf.data import (
 )
 from multinerf.data import files as files_lib
 
-_SUFFIXES = ('.png', '.jpg', '.jpeg', '.webp', '.bmp', '.tif', '.tiff')
 # Pixels by which the files of images_<factor> may miss the exact quotient.
 _SIZE_SLACK = 2
 
@@ -38,7 +37,7 @@ def open_images(
       than their cameras.
   """
   factor = max(cfg.factor, 1)
-  files = _smaller_files(photos, factor) if factor > 1 else None
+  files = photo_files.smaller_files(photos, factor) if factor > 1 else None
   notes = ()
   if files is None and factor > 1:
     notes = (
@@ -47,7 +46,7 @@ def open_images(
     )
   ready = files is not None
   files = photos.files if files is None else files
-  require_files(files, photos.folder)
+  photo_files.require_files(files, photos.folder)
   heads = [images.read_header(f) for f in files]
   full = np.stack([photos.widths, photos.heights], -1)
   found = np.array([(h.width, h.height) for h in heads])
@@ -104,7 +103,7 @@ def load_masks(
   """
   files, keeps = photos.masks, photos.mask_keeps
   if files is None:
-    files, keeps = _find_masks(cfg, photos), cfg.mask_keeps
+    files, keeps = photo_files.find_masks(cfg, photos), cfg.mask_keeps
   if not any(files):
     return None, ()
   full = np.stack([photos.widths, photos.heights], -1)
@@ -214,76 +213,6 @@ def converted(
   return picture
 
 
-def require_files(files: Iterable[pathlib.Path], folder: pathlib.Path):
-  """Raises if files are missing: how many, and the first few names."""
-  files = list(files)
-  missing = [f for f in files if not f.is_file()]
-  if missing:
-    names = photo_set.listed(relative(f, folder) for f in missing)
-    raise errors.DataError(
-      f'{len(missing)} of {len(files)} posed images are missing below '
-      f'{folder}: {names}. Complete the folder (gin: Config.data_dir).'
-    )
-
-
-def relative(file: pathlib.Path, folder: pathlib.Path) -> pathlib.Path:
-  """The path below `folder`, or the path itself."""
-  return file.relative_to(folder) if file.is_relative_to(folder) else file
-
-
-def list_images(folder: pathlib.Path) -> list[pathlib.Path]:
-  """All files below `folder` that are images by name, sorted; none hidden."""
-  return sorted(
-    p
-    for p in folder.rglob('*')
-    if p.suffix.lower() in _SUFFIXES
-    and not p.name.startswith('.')
-    and p.is_file()
-  )
-
-
-def _smaller_files(
-  photos: photo_set.Photographs, factor: int
-) -> tuple[pathlib.Path, ...] | None:
-  """Files of `images_<factor>` by stem; None where there is no such folder."""
-  parts = [relative(f, photos.folder).parts for f in photos.files]
-  small = [photos.folder / f'{p[0]}_{factor}' for p in parts]
-  if min(map(len, parts)) < 2 or not any(s.is_dir() for s in set(small)):
-    return None
-
-  @functools.cache
-  def by_stem(folder):
-    found: dict[pathlib.Path, list[pathlib.Path]] = {}
-    for file in list_images(folder):
-      stem = file.relative_to(folder).with_suffix('')
-      found.setdefault(stem, []).append(file)
-    return found
-
-  stems = [pathlib.Path(*p[1:]).with_suffix('') for p in parts]
-  shared = len(set(zip(small, stems, strict=True))) < len(stems)
-  files, missing = [], []
-  for folder, stem, name in zip(small, stems, photos.files, strict=True):
-    candidates = by_stem(folder).get(stem, [])
-    same = [c for c in candidates if c.suffix == name.suffix]
-    if same or (len(candidates) == 1 and not shared):
-      files.append((same or candidates)[0])
-    elif candidates:
-      raise errors.DataError(
-        f'{relative(name, photos.folder)} matches several smaller images or '
-        f'shares one: {photo_set.listed(c.name for c in candidates)} in '
-        f'{folder}; keep one extension.'
-      )
-    else:
-      missing.append(stem)
-  if missing:
-    raise errors.DataError(
-      f'{small[0]} lacks {len(missing)} of {len(photos)} images: '
-      f'{photo_set.listed(missing)}. Complete it, or remove it and images are '
-      'averaged down in memory (gin: Config.factor).'
-    )
-  return tuple(files)
-
-
 def _check_full(files, found, full):
   """Raises unless full-size files have their cameras' sizes."""
   for i in np.flatnonzero((found != full).any(-1))[:1]:
@@ -310,30 +239,6 @@ def _check_small(files, found, full, factor):
       f'{round(full[i][0] / factor)}x{round(full[i][1] / factor)}. Remove the '
       'folder to average images down in memory (gin: Config.factor).'
     )
-
-
-def _find_masks(cfg, photos) -> tuple[pathlib.Path | None, ...]:
-  """`<image>.png` or `<stem>.png` in Config.mask_dir, by path below it."""
-  folder = photos.folder / (cfg.mask_dir or '')
-  if not cfg.mask_dir or not folder.is_dir():
-    return (None,) * len(photos)
-  files = []
-  for name, file in zip(photos.names, photos.files, strict=True):
-    below = pathlib.Path(*relative(file, photos.folder).parts[1:])
-    candidates = [
-      folder / path
-      for stem in (pathlib.Path(name), below)
-      for path in (f'{stem}.png', stem.with_suffix('.png'))
-      if stem.name
-    ]
-    files.append(next((c for c in candidates if c.is_file()), None))
-  if not any(files) and list_images(folder):
-    raise errors.DataError(
-      f'None of the masks in {folder} is called like an image '
-      f'({photos.names[0]}.png); rename them, or ignore them with '
-      'Config.mask_dir = None.'
-    )
-  return tuple(files)
 
 
 def _read_mask(path, keeps, full, shape) -> np.ndarray:

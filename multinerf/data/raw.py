@@ -20,7 +20,7 @@ from jaxtyping import Float, Float32, Int, Num, UInt16
 from multinerf import errors
 from multinerf.data import (
   base,
-  photo_pixels,
+  photo_files,
   photo_set,
   photographs,
   raw_files,
@@ -215,7 +215,7 @@ def _find_shots(photos: photo_set.Photographs) -> _Shots:
   files = tuple(_raw_file(folder, name) for name in photos.names)
   if merged:
     return _with_merged(photos, files[1:])
-  photo_pixels.require_files(files, photos.folder)
+  photo_files.require_files(files, photos.folder)
   exif = raw_files.read_exif([f.with_suffix('.json') for f in files])
   number, values = exposures(exif.shutter_times)
   black, gain = _calibration(exif)
@@ -247,7 +247,7 @@ def _with_merged(
       f'{photos.folder} has {_MERGED} but no metadata of its burst in '
       'raw/test/*.json.'
     )
-  photo_pixels.require_files((merged_file, *train_files), photos.folder)
+  photo_files.require_files((merged_file, *train_files), photos.folder)
   burst = raw_files.read_exif(burst_files)
   exif = raw_files.read_exif([f.with_suffix('.json') for f in train_files])
   number, values = exposures(exif.shutter_times)

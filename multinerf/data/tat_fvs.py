@@ -19,7 +19,7 @@ from multinerf.data import (
   base,
   files,
   images,
-  photo_pixels,
+  photo_files,
   photo_set,
   photographs,
 )
@@ -99,7 +99,7 @@ def _read_photographs(
 
 def _numbered(folder: pathlib.Path, num: int) -> tuple[pathlib.Path, ...]:
   """The images im_<number> for the numbers 0 to num - 1."""
-  listing = files.by_stem(folder, photo_pixels.list_images(folder), _HINT)
+  listing = files.by_stem(folder, photo_files.list_images(folder), _HINT)
   found = {
     int(match[1]): path
     for stem, path in listing.items()

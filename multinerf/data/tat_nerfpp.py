@@ -19,7 +19,7 @@ from multinerf.data import (
   base,
   files,
   images,
-  photo_pixels,
+  photo_files,
   photo_set,
   photographs,
 )
@@ -104,7 +104,7 @@ def load_camera_path(cfg: base.DataConfig) -> base.Scene | None:
 def _pictures(folder: pathlib.Path) -> dict[str, pathlib.Path]:
   """Images of a split by name."""
   folder = folder / 'rgb'
-  return files.by_stem(folder, photo_pixels.list_images(folder), _HINT)
+  return files.by_stem(folder, photo_files.list_images(folder), _HINT)
 
 
 def _read_cameras(
