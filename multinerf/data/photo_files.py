@@ -40,8 +40,15 @@ def list_images(folder: pathlib.Path) -> list[pathlib.Path]:
 
 def smaller_files(
   photos: photo_set.Photographs, factor: int
-) -> tuple[pathlib.Path, ...] | None:
+) -> tuple[tuple[pathlib.Path, ...], tuple[str, ...]] | None:
   """Files of `images_<factor>` by stem; None where there is no such folder.
+
+  Where both folders hold as many images and share no stem, they are paired by
+  their places in the sorted listings: multinerf pairs all scenes so, and
+  nerf_llff_data has images/IMG_4026.JPG and images_4/image000.png.
+
+  Returns:
+    The files, and what the user should hear about them.
 
   Raises:
     DataError: The folder lacks some, or which one is meant is not clear.
@@ -61,8 +68,12 @@ def smaller_files(
 
   stems = [pathlib.Path(*p[1:]).with_suffix('') for p in parts]
   shared = len(set(zip(small, stems, strict=True))) < len(stems)
+  placed, notes = _by_place(photos, parts, factor)
   files, missing = [], []
   for folder, stem, name in zip(small, stems, photos.files, strict=True):
+    if name in placed:
+      files.append(placed[name])
+      continue
     candidates = by_stem(folder).get(stem, [])
     same = [c for c in candidates if c.suffix == name.suffix]
     if same or (len(candidates) == 1 and not shared):
@@ -81,7 +92,46 @@ def smaller_files(
       f'{photo_set.listed(missing)}. Complete it, or remove it and images are '
       'averaged down in memory (gin: Config.factor).'
     )
-  return tuple(files)
+  return tuple(files), notes
+
+
+def _by_place(photos, parts, factor):
+  """What pairs by place there are, all folders together; and notes on them."""
+  posed: dict[str, list[pathlib.Path]] = {}
+  for file, (top, *_) in zip(photos.files, parts, strict=True):
+    posed.setdefault(top, []).append(file)
+  placed, notes = {}, ()
+  for top, files in posed.items():
+    folder = photos.folder / f'{top}_{factor}'
+    pairs = _paired_by_place(files, photos.folder / top, folder)
+    if pairs:
+      placed |= pairs
+      notes += (
+        f'No image in {folder} is called like one of full size: the '
+        f'{len(pairs)} images of both folders are paired by their places in '
+        'the sorted listings.',
+      )
+  return placed, notes
+
+
+def _paired_by_place(
+  posed: list[pathlib.Path], full: pathlib.Path, small: pathlib.Path
+) -> dict[pathlib.Path, pathlib.Path]:
+  """Files below `full` to those below `small`; empty where stems say more.
+
+  All images of the full-size folder count, with a pose or without: a place
+  among the posed ones alone would be another.
+  """
+  if not small.is_dir():
+    return {}
+  large, reduced = list_images(full), list_images(small)
+  if len(large) != len(reduced):
+    return {}
+  stem = lambda file, folder: file.relative_to(folder).with_suffix('')
+  known = {stem(f, full) for f in (*large, *posed)}
+  if not known.isdisjoint(stem(f, small) for f in reduced):
+    return {}
+  return dict(zip(large, reduced, strict=True))
 
 
 def find_masks(

@@ -29,23 +29,23 @@ def open_images(
   """Finds the files of the resolution that is used and reads their headers.
 
   With factor > 1 these are the files of `<folder>_<factor>` with the same
-  path but for the extension, if that folder exists; else full-size images,
-  averaged down when read (colours as stored, as other tools do).
+  path but for the extension (`photo_files.smaller_files`), if that folder
+  exists; else full-size images, averaged down when read (colours as stored,
+  as other tools do).
 
   Raises:
     DataError: Files are missing, ambiguous, no images, or of another size
       than their cameras.
   """
   factor = max(cfg.factor, 1)
-  files = photo_files.smaller_files(photos, factor) if factor > 1 else None
-  notes = ()
-  if files is None and factor > 1:
+  small = photo_files.smaller_files(photos, factor) if factor > 1 else None
+  ready = small is not None
+  files, notes = small if ready else (photos.files, ())
+  if factor > 1 and not ready:
     notes = (
       f'Images of {photos.folder} are averaged down by {factor} in memory '
       f'(there is no images_{factor}).',
     )
-  ready = files is not None
-  files = photos.files if files is None else files
   photo_files.require_files(files, photos.folder)
   heads = [images.read_header(f) for f in files]
   full = np.stack([photos.widths, photos.heights], -1)

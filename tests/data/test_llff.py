@@ -129,6 +129,62 @@ def test_missing_smaller_images_are_named(own_folder):
     load(own_folder, factor=2)
 
 
+def rename_smaller(folder, num=9):
+  """Names as in nerf_llff_data: images_4/image000.png of IMG_4026.JPG."""
+  for i in range(num):
+    (folder / 'images_2' / f'view_{i:02d}.png').rename(
+      folder / 'images_2' / f'image{i:03d}.png'
+    )
+
+
+def test_smaller_images_that_share_no_name_are_paired_by_place(own_folder):
+  """nerf_llff_data as published could not be loaded."""
+  want = load(own_folder, factor=2)
+  rename_smaller(own_folder)
+  got = load(own_folder, factor=2)
+  assert_same_scene(got, want)
+  [note] = got.notes
+  assert 'images_2' in note and 'paired by their places' in note
+
+
+def test_places_are_those_among_all_images_of_full_size(own_folder, truth):
+  """A photograph without a pose has a place as well."""
+  camera, shots, points = colmap_util.colmap_parts(truth)
+  posed = [shot for shot in shots if shot.name != 'view_03.png']
+  for name in ('cameras.bin', 'images.bin', 'points3D.bin'):
+    (own_folder / 'sparse' / '0' / name).unlink()
+  colmap_util.write_binary(
+    own_folder / 'sparse' / '0', {1: camera}, posed, points
+  )
+  want = load(own_folder, factor=2)
+  assert 'view_04.png' in want.image_names
+  rename_smaller(own_folder)
+  assert_same_scene(load(own_folder, factor=2), want)
+
+
+def test_places_pair_nothing_where_a_stem_or_the_count_says_more(own_folder):
+  """Defect 4."""
+  lacks = 'images_2 lacks 8 of 9 images: view_01'
+  rename_smaller(own_folder)
+  (own_folder / 'images_2' / 'image000.png').rename(
+    own_folder / 'images_2' / 'view_00.png'
+  )
+  with pytest.raises(errors.DataError, match=lacks):
+    load(own_folder, factor=2)
+  (own_folder / 'images_2' / 'view_00.png').unlink()
+  with pytest.raises(errors.DataError, match='images_2 lacks 9 of 9 images'):
+    load(own_folder, factor=2)
+
+
+def test_the_sizes_of_images_paired_by_place_are_checked(own_folder):
+  rename_smaller(own_folder)
+  images.write_png(
+    own_folder / 'images_2' / 'image004.png', np.zeros((7, 10, 3), np.uint8)
+  )
+  with pytest.raises(errors.DataError, match='image004.png is 10x7.*10x10'):
+    load(own_folder, factor=2)
+
+
 def test_smaller_images_are_made_in_memory_without_their_folder(own_folder):
   """Defect 4: a missing images_N folder was an error."""
   ready = load(own_folder, factor=2)
