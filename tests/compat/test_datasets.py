@@ -4,6 +4,7 @@ import importlib.util
 import pathlib
 import sys
 
+import colmap_util
 import jax
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ from multinerf.compat.multinerf import (
   utils,
 )
 from multinerf.config import gin_setup, views
-from multinerf.data import base
+from multinerf.data import base, images
 
 HERE = pathlib.Path(__file__).resolve().parent
 CONFIG = configs.Config(dataset_loader='ring', batch_size=32, near=2.0, far=6.0)
@@ -231,6 +232,55 @@ def test_scenes_of_our_own_loaders_are_datasets_too(tmp_path):
   assert (dataset.size, dataset.height, dataset.width) == (n, size, size)
   batch = next(dataset)
   assert batch.rgb.dtype == np.float32 and batch.rgb.max() <= 1
+
+
+@pytest.mark.parametrize('loader', ['blender', 'llff'])
+def test_transparent_pixels_of_our_own_loaders_are_white(loader, tmp_path):
+  """They were the black that is stored: loss and metrics drop the opacity."""
+  if loader == 'blender':
+    folder = run_util.render_scene(tmp_path)
+    views_of = sorted((folder / 'train').glob('r_?.png'))
+  else:
+    folder = colmap_util.write_llff_scene(tmp_path / 'scene')
+    views_of = sorted((folder / 'images').glob('*.png'))[1:8]  # test: 0, 8
+    for i, path in enumerate(sorted((folder / 'images').glob('*.png'))):
+      opacity = np.random.default_rng(i).integers(0, 256, (20, 20, 1))
+      rgba = [images.read_image(path), opacity.astype(np.uint8)]
+      images.write_png(path, np.concatenate(rgba, -1))
+  stored = np.stack([images.read_image(f) for f in views_of]) / 255
+  assert stored.shape[-1] == 4 and stored[..., 3].min() < 0.1
+  want = stored[..., :3] * stored[..., 3:] + 1 - stored[..., 3:]
+  config = configs.Config(
+    dataset_loader=loader, batch_size=4096, cast_rays_in_train_step=True
+  )
+  dataset = datasets.load_dataset('train', str(folder), config)
+  assert dataset.images.dtype == np.float32
+  np.testing.assert_allclose(dataset.images, want, atol=1e-6)  # float32
+  batch = next(dataset)
+  rays = batch.rays
+  picked = want[rays.cam_idx[..., 0], rays.pix_y_int, rays.pix_x_int]
+  np.testing.assert_allclose(batch.rgb, picked, atol=1e-6)
+  view = dataset.generate_ray_batch(2)
+  np.testing.assert_allclose(view.rgb, want[2], atol=1e-6)
+
+
+@pytest.mark.parametrize('dtype', [np.uint8, np.float32])
+def test_opacity_that_a_hook_sets_stays_in_the_batches(user, dtype):
+  """As upstream, whose loops may look at it."""
+  gen = np.random.default_rng(3)
+  pictures = gen.integers(0, 256, (user.NUM, user.SIZE, user.SIZE, 4))
+  want = (pictures / 255).astype(np.float32)
+
+  class Rgba(user.MyDataset):
+    def _load_renderings(self, config):
+      super()._load_renderings(config)
+      self.images = want if dtype == np.float32 else pictures.astype(dtype)
+
+  dataset = Rgba('test', None, CONFIG)
+  assert dataset.images.shape[-1] == 4
+  np.testing.assert_allclose(  # float32
+    dataset.generate_ray_batch(1).rgb, want[1], atol=1e-7
+  )
 
 
 # --- trained on ---------------------------------------------------------------

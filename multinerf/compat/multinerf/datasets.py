@@ -27,6 +27,7 @@ from multinerf.cameras import camera, projection
 from multinerf.compat.multinerf import camera_utils, utils
 from multinerf.config import views
 from multinerf.data import base, batching
+from multinerf.ops import color
 
 DATASETS: registry.Registry[type['Dataset']] = registry.Registry(
   'dataset class', 'Config.dataset_loader'
@@ -212,12 +213,9 @@ class Dataset:
     if cast:
       rays = camera_utils.cast_ray_batch(self.cameras, rays, self.camtype)
       rays = jax.tree.map(_no_float64, rays)
-    rgb = batch.rgb
-    if rgb is not None and rgb.dtype != np.float32:
-      rgb = rgb.astype(np.float32) / np.iinfo(rgb.dtype).max
     return utils.Batch(
       rays,
-      rgb,
+      None if batch.rgb is None else self._decode(batch.rgb),
       batch.disps,
       batch.normals,
       batch.alphas,
@@ -225,17 +223,21 @@ class Dataset:
       depth_weights=batch.depth_weights,
     )
 
+  def _decode(self, stored: np.ndarray) -> np.ndarray:
+    """Float colours; what a hook gives as opacity stays, as upstream."""
+    top = np.iinfo(stored.dtype).max if stored.dtype.kind == 'u' else 1
+    return stored.astype(np.float32) / top
+
 
 class _SceneDataset(Dataset):
   """A scene of one of the package's loaders in this form."""
 
   def _load_renderings(self, config):
-    scene = base.load_scene(
-      views.view(config, base.DataConfig), self.split.value
-    )
+    cfg = views.view(config, base.DataConfig)
+    scene = base.load_scene(cfg, self.split.value)
     cameras = scene.cameras
     self._loaded = scene
-    self.images = _stacked(scene.images)
+    self.images = _stacked(scene.images, self._decode)
     self.disp_images = _stacked(scene.disps)
     self.normal_images = _stacked(scene.normals)
     self.alphas = _stacked(scene.alphas)
@@ -250,6 +252,9 @@ class _SceneDataset(Dataset):
 
   def _make_scene(self):
     return self._loaded
+
+  def _decode(self, stored):
+    return np.asarray(color.decode_rgb(stored))  # over white
 
 
 def register(name: str, dataset_class: type[Dataset] | None = None) -> Any:
@@ -378,11 +383,11 @@ def _raw_display(metadata: Mapping[str, Any]) -> base.RawDisplay | None:
   )
 
 
-def _stacked(buffer: base.PixelBuffer | None) -> Any:
+def _stacked(buffer: base.PixelBuffer | None, decode: Any = np.asarray) -> Any:
   """[n, H, W, c], a list where sizes differ; single channels lose the axis."""
   if buffer is None:
     return None
-  pictures = [buffer.image(i) for i in range(len(buffer))]
+  pictures = [decode(buffer.image(i)) for i in range(len(buffer))]
   if pictures[0].shape[-1] == 1:
     pictures = [p[..., 0] for p in pictures]
   same = len({p.shape for p in pictures}) == 1
