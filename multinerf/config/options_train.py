@@ -98,8 +98,8 @@ class DataOptions:
   )
   mask_dir: str | None = option(
     'masks',
-    'Folder below data_dir with <image>.png or <stem>.png masks, if it '
-    'exists; None reads none (llff, transforms). New here.',
+    'Folder below data_dir with <image>.png or <stem>.png masks; only the '
+    'default may be missing; None reads none (llff, transforms). New here.',
   )
   mask_keeps: Literal['white', 'black'] = option(
     'white',

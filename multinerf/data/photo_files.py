@@ -143,10 +143,20 @@ def find_masks(
     The mask of each photograph, None where it has none.
 
   Raises:
-    DataError: There are masks, but none of them fits any image.
+    DataError: There are masks, but none of them fits any image; or the folder
+      that the option names is not there.
   """
-  folder = photos.folder / (cfg.mask_dir or '')
-  if not cfg.mask_dir or not folder.is_dir():
+  if not cfg.mask_dir:
+    return (None,) * len(photos)
+  folder = photos.folder / cfg.mask_dir
+  if not folder.is_dir():
+    # Most scenes have no masks: only a name that was asked for must exist.
+    if cfg.mask_dir != base.DataConfig.mask_dir:
+      raise errors.DataError(
+        f'There is no folder of masks {folder}; give its name below '
+        f'{photos.folder}, or None to train on all pixels '
+        '(gin: Config.mask_dir).'
+      )
     return (None,) * len(photos)
   files = []
   for name, file in zip(photos.names, photos.files, strict=True):

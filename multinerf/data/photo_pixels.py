@@ -99,7 +99,8 @@ def load_masks(
 
   Raises:
     DataError: A mask is no image, of another size than its image, or keeps
-      nothing; or none of the files in Config.mask_dir fits any image.
+      nothing; or none of the files in Config.mask_dir fits any image; or
+      that folder, if it is not the default, does not exist.
   """
   files, keeps = photos.masks, photos.mask_keeps
   if files is None:

@@ -219,6 +219,19 @@ def test_masks_are_found_by_name_or_stem_and_are_optional(tmp_path):
   assert make(photos, mask_dir=None).masks is None
 
 
+def test_a_folder_of_masks_that_is_named_must_exist(tmp_path):
+  """A name with a typing error trained on everything, in silence."""
+  photos = write_photos(tmp_path)
+  assert make(photos).masks is None  # the default need not exist
+  with pytest.raises(errors.DataError, match='/mask;.*Config.mask_dir'):
+    make(photos, mask_dir='mask')
+  mask = np.full((10, 12), 255, np.uint8)
+  mask[:, :3] = 0
+  images.write_png(tmp_path / 'mask' / 'p01.png', mask)
+  got = make(photos, mask_dir='mask').masks
+  np.testing.assert_array_equal(got.image(0)[..., 0], mask > 0)
+
+
 def test_a_smaller_pixel_is_kept_only_if_all_its_pixels_are(tmp_path):
   generator = np.random.default_rng(3)
   mask = (generator.uniform(size=(10, 12)) < 0.9).astype(np.uint8) * 255
