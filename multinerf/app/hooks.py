@@ -188,7 +188,9 @@ class TestViewHook:
     rendering, truth, pictures = _displayable(scene, rendering, truth)
     num_rays = truth.shape[0] * truth.shape[1]
     self._console.line(console.format_test_render(step, seconds, num_rays))
-    values = metrics.Metrics()(np.asarray(rendering.rgb), truth)
+    masks = scene.masks
+    mask = None if masks is None else masks.image(index)[..., 0]
+    values = metrics.Metrics()(np.asarray(rendering.rgb), truth, mask)
     for name in ('psnr', 'ssim'):
       self._console.line(console.format_metric(name, values[name]))
       self._writer.scalar(f'train_metrics/{name}', values[name], step)

@@ -191,16 +191,16 @@ class _Run:
     truth = self._truth(i)
     corrected, linear = None, None
     measured, measured_cc = {}, {}
+    masks = self.scene.masks
+    mask = None if masks is None else masks.image(i)[..., 0]
     if truth is not None:
-      corrected = self._correct(rendering, truth, nonfinite)
+      corrected = self._correct(rendering, truth, mask, nonfinite)
       if self.postprocess is not None:
         truth = self.postprocess(truth)
     if self.postprocess is not None:
       linear = np.asarray(rendering.rgb)
       rendering = rendering.replace(rgb=self.postprocess(linear))
     if truth is not None and corrected is not None:
-      masks = self.scene.masks
-      mask = None if masks is None else masks.image(i)[..., 0]
       measured = self.metrics(np.asarray(rendering.rgb), truth, mask)
       measured |= self._geometry_metrics(rendering, i)
       measured_cc = self.metrics(corrected, truth, mask)
@@ -227,16 +227,16 @@ class _Run:
     stored = self.scene.images.image(i)
     return np.asarray(color.decode_rgb(stored), np.float64)
 
-  def _correct(self, rendering, truth, nonfinite) -> np.ndarray:
+  def _correct(self, rendering, truth, mask, nonfinite) -> np.ndarray:
     """The prediction after colour correction, ready to be shown."""
     start = time.monotonic()
     pred = np.asarray(rendering.rgb, np.float64)
     if 'rgb' in nonfinite:
       corrected = np.full_like(pred, np.nan)  # nothing can be fitted to it
     elif self.cfg.eval_raw_affine_cc:
-      corrected = metrics.affine_correct(pred, truth)
+      corrected = metrics.affine_correct(pred, truth, mask)
     else:
-      corrected = color.color_correct(pred, truth)
+      corrected = metrics.quadratic_correct(pred, truth, mask)
     if self.postprocess is not None:
       corrected = self.postprocess(corrected)
     self.log(f'Color corrected in {time.monotonic() - start:0.3f}s')

@@ -13,7 +13,7 @@ from jaxtyping import Float, Num
 
 from multinerf import errors
 from multinerf.data import images
-from multinerf.ops import raw
+from multinerf.ops import color, raw
 
 # A distance between two RGB images [h, w, 3] in [0, 1], e.g. LPIPS.
 PairMetric = Callable[[np.ndarray, np.ndarray], float]
@@ -156,17 +156,50 @@ def normals_mae(
 
 
 def affine_correct(
-  pred: Float[np.ndarray, 'h w c'], gt: Float[np.ndarray, 'h w c']
+  pred: Float[np.ndarray, 'h w c'],
+  gt: Float[np.ndarray, 'h w c'],
+  mask: Num[np.ndarray, 'h w'] | None = None,
 ) -> Float[np.ndarray, 'h w c']:
   """Removes the best affine map gt -> pred from each channel of `pred`.
 
   The fit pred = a gt + b is by least squares over the image, and the result
   is (pred - b) / a (RawNeRF, arXiv:2111.13679, section 6). It is for linear
   raw colours, which are not limited to [0, 1].
+
+  Args:
+    pred: Prediction.
+    gt: Truth.
+    mask: 0 where pixels take no part in the fit; they are corrected, too.
+
+  Returns:
+    The corrected image; NaN where a channel is constant or all is masked.
   """
+  pred, gt = _float64(pred), _float64(gt)
+  valid = np.ones(gt.shape[:2], bool) if mask is None else mask > 0
+  if not valid.any():
+    return np.full_like(pred, math.nan)
   with np.errstate(divide='ignore', invalid='ignore'):
-    # A constant channel has no fit: NaN, reported as such.
-    return raw.match_images_affine(_float64(pred), _float64(gt))
+    slope, offset = raw.best_fit_affine(gt[valid], pred[valid], 0)
+    return (pred - offset) / slope
+
+
+def quadratic_correct(
+  pred: Float[np.ndarray, 'h w 3'],
+  gt: Float[np.ndarray, 'h w 3'],
+  mask: Num[np.ndarray, 'h w'] | None = None,
+) -> Float[np.ndarray, 'h w 3']:
+  """`ops.color.color_correct`, fitted to the pixels that count.
+
+  Args:
+    pred: Prediction in [0, 1].
+    gt: Truth in [0, 1].
+    mask: 0 where pixels take no part in the fit; they are corrected, too.
+  """
+  pred, gt = _float64(pred), _float64(gt)
+  if mask is not None:
+    # No value that is clipped takes part in the fit, and NaN is none that fits.
+    gt = np.where(mask[..., None] > 0, gt, math.nan)
+  return color.color_correct(pred, gt)
 
 
 @dataclasses.dataclass(frozen=True)

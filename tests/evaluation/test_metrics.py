@@ -160,6 +160,27 @@ def test_affine_correction_is_the_least_squares_fit():
     )
 
 
+@pytest.mark.parametrize('kind', ['affine', 'quadratic'])
+def test_masked_pixels_take_no_part_in_the_colour_fit(kind):
+  correct = getattr(metrics, f'{kind}_correct')
+  gen = np.random.default_rng(5)
+  gt = gen.uniform(0.1, 0.9, (16, 20, 3))
+  pred = 0.8 * gt + 0.05
+  mask = np.ones((16, 20), np.uint8)
+  want = correct(pred, gt)
+  np.testing.assert_allclose(want, gt, atol=1e-6)  # 5 rounds of least squares
+  # The same sums in another order.
+  np.testing.assert_allclose(correct(pred, gt, mask), want, atol=1e-9)
+  mask[:, 12:] = 0
+  spoilt = pred.copy()
+  spoilt[:, 12:] = gen.uniform(0.1, 0.9, (16, 8, 3))
+  found = correct(spoilt, gt, mask)
+  np.testing.assert_allclose(found[:, :12], gt[:, :12], atol=1e-6)
+  assert np.abs(correct(spoilt, gt)[:, :12] - gt[:, :12]).max() > 0.05
+  # No pixel to fit to: no exception, no warning.
+  assert correct(pred, gt, 0 * mask).shape == gt.shape
+
+
 def test_masked_pixels_are_not_measured():
   generator = np.random.default_rng(0)
   gt = generator.uniform(0, 1, (16, 20, 3))
