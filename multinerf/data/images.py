@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Float32, Num, UInt8
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 
 from multinerf import errors
 from multinerf.data import png16, tiff_rgb
@@ -32,6 +32,7 @@ _DECODE_ERRORS = (
   *(ArithmeticError, AttributeError, MemoryError, struct.error, zlib.error),
   Image.DecompressionBombError,
 )
+_BITS_PER_SAMPLE = 258  # TIFF 6.0, section 8
 # As many as Pillow accepts; a larger image is taken for an attack.
 MAX_PIXELS = 2**27
 
@@ -56,7 +57,8 @@ def read_header(path: str | os.PathLike) -> ImageHeader:
   """Reads size and kind of an image, not its pixels.
 
   Raises:
-    DataError: The file is missing, not an image, or too large.
+    DataError: The file is missing, not an image, too large, or a colour TIFF
+      of 16 bits.
   """
   path = pathlib.Path(path)
   if _guarded(path, png16.is_png16):
@@ -67,6 +69,7 @@ def read_header(path: str | os.PathLike) -> ImageHeader:
     return ImageHeader(width, height, 4 if samples in (2, 4) else 3, 16)
   with opened(path) as img:
     _check_area(path, *img.size)
+    _check_bits(path, img)
     channels = 4 if _has_alpha(img) else 3
     bits = 16 if img.mode.startswith('I') else 8
     return ImageHeader(img.width, img.height, channels, bits)
@@ -79,11 +82,12 @@ def read_image(path: str | os.PathLike) -> Num[np.ndarray, 'h w c']:
   is ignored, as COLMAP ignores it.
 
   Returns:
-    [H, W, 3 or 4], uint8, or uint16 for files of 16 bits per channel; not
-    premultiplied, 0 .. 255 or 0 .. 65535.
+    [H, W, 3 or 4], uint8, or uint16 for files of 16 bits per channel (PNG,
+    grey TIFF); not premultiplied, 0 .. 255 or 0 .. 65535.
 
   Raises:
-    DataError: The file is missing, damaged, not an image, or too large.
+    DataError: The file is missing, damaged, not an image, too large, or a
+      colour TIFF of 16 bits.
   """
   path = pathlib.Path(path)
   read_header(path)  # the size is checked before anything is decoded
@@ -248,6 +252,19 @@ def _check_area(path: pathlib.Path, width: int, height: int):
   if width * height > MAX_PIXELS:
     raise errors.DataError(
       f'Image {path} is {width}x{height}; at most {MAX_PIXELS} pixels are read.'
+    )
+
+
+def _check_bits(path: pathlib.Path, img: Image.Image):
+  """Raises on a TIFF of which Pillow keeps the high bytes only, in silence."""
+  is_tiff = isinstance(img, TiffImagePlugin.TiffImageFile)
+  if not is_tiff or not img.mode.startswith('RGB'):
+    return
+  bits = _guarded(path, lambda _: max(img.tag_v2[_BITS_PER_SAMPLE]))
+  if bits > 8:
+    raise errors.DataError(
+      f'{path} is a colour TIFF of {bits} bits per channel, of which 8 could '
+      'be read; convert it to a 16-bit PNG.'
     )
 
 

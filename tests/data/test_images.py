@@ -186,6 +186,56 @@ def test_missing_image_is_a_data_error_naming_the_file(tmp_path):
     images.read_image(tmp_path / 'gone.png')
 
 
+def _encode_tiff(values):
+  """Slow independent encoder of [H, W, C] integers, one strip."""
+  height, width, channels = values.shape
+  bits = 8 * values.itemsize
+  pixels = values.astype(f'<u{values.itemsize}').tobytes()
+  fields = [
+    (256, [width]),
+    (257, [height]),
+    (258, [bits] * channels),
+    (259, [1]),
+    (262, [1 if channels == 1 else 2]),
+    (273, [8]),
+    (277, [channels]),
+    (278, [height]),
+    (279, [len(pixels)]),
+    (284, [1]),
+    *([(338, [2])] if channels == 4 else []),  # the fourth is opacity
+  ]
+  extra_start = 8 + len(pixels) + 2 + 12 * len(fields) + 4
+  directory, extra = struct.pack('<H', len(fields)), b''
+  for tag, numbers in fields:
+    data = struct.pack(f'<{len(numbers)}H', *numbers)
+    if len(data) > 4:
+      extra, data = extra + data, struct.pack('<I', extra_start + len(extra))
+    directory += struct.pack('<HHI', tag, 3, len(numbers)) + data.ljust(
+      4, b'\0'
+    )
+  head = struct.pack('<2sHI', b'II', 42, 8 + len(pixels))
+  return head + pixels + directory + bytes(4) + extra
+
+
+@pytest.mark.parametrize('channels', [3, 4])
+def test_colour_tiffs_of_16_bits_are_refused_as_pillow_reads_8(
+  tmp_path, channels
+):
+  values = _generator().integers(0, 65536, (4, 6, channels))
+  path = tmp_path / 'a.tif'
+  path.write_bytes(_encode_tiff((values // 256).astype(np.uint8)))
+  np.testing.assert_array_equal(images.read_image(path), values // 256)
+  path.write_bytes(_encode_tiff(values.astype(np.uint16)))
+  for read in (images.read_image, images.read_header):
+    with pytest.raises(errors.DataError, match='a.tif .*16 bits.*16-bit PNG'):
+      read(path)
+  grey = values[..., :1].astype(np.uint16)
+  path.write_bytes(_encode_tiff(grey))
+  np.testing.assert_array_equal(
+    images.read_image(path), np.repeat(grey, 3, axis=-1)
+  )
+
+
 def test_float_tiff_is_no_colour_image_and_png_is_no_float_tiff(tmp_path):
   images.write_tiff(tmp_path / 'a.tiff', np.ones((2, 3)))
   with pytest.raises(errors.DataError, match='float'):
