@@ -7,7 +7,13 @@ import types
 import numpy as np
 
 from multinerf import errors
-from multinerf.data import base, colmap_binary, colmap_text, photo_set
+from multinerf.data import (
+  base,
+  colmap_binary,
+  colmap_text,
+  files,
+  photo_set,
+)
 from multinerf.data import colmap_model as model_lib
 
 # Where tools leave their reconstructions, below the scene's folder. A folder
@@ -199,7 +205,7 @@ def _check_image(image, cameras, path):
   """Raises unless an image's name is a path below its folder, with camera."""
   parts = image.name.replace('\\', '/').split('/')
   if (
-    not image.name.isprintable()
+    files.has_controls(image.name)
     or '..' in parts
     or '' in parts
     or max(len(p.encode()) for p in parts) > _MAX_NAME

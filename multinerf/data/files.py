@@ -118,3 +118,12 @@ def fill(num: int, load: Callable[[int], None]) -> None:
         job.result()
     finally:
       pool.shutdown(cancel_futures=True)
+
+
+def has_controls(name: str) -> bool:
+  """Whether a name holds control characters, such as line breaks.
+
+  Not `isprintable`, which denies spaces but the plain one, too: macOS puts
+  U+202F before AM and PM into the names of screenshots.
+  """
+  return any(ord(c) < ord(' ') for c in name)

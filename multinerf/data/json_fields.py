@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Float
 
 from multinerf import errors
+from multinerf.data import files
 
 # Python's lists take thirty times the room of their text.
 _MAX_BYTES = 2**26
@@ -161,7 +162,7 @@ def path_below(folder: pathlib.Path, name: str, where: Any) -> pathlib.Path:
   # Lone surrogates, which JSON can hold, become '?'.
   lengths = [len(p.encode('utf-8', 'replace')) for p in parts]
   if (
-    any(ord(c) < ord(' ') for c in name)
+    files.has_controls(name)
     or not parts[-1].strip('. ')
     or max(lengths) > _MAX_NAME
     or sum(lengths) > _MAX_PATH

@@ -335,6 +335,18 @@ def test_names_that_leave_the_image_folder_are_refused(name, truth, tmp_path):
     colmap.read_model(tmp_path)
 
 
+@pytest.mark.parametrize('space', ['\u00a0', '\u202f', '\u3000'])
+@pytest.mark.parametrize('kind', ['binary', 'text'])
+def test_names_may_hold_any_kind_of_space(kind, space, truth, tmp_path):
+  """macOS: 'Screenshot ... 9.41.00<U+202F>AM.png'."""
+  cam, shots, points = colmap_util.colmap_parts(truth)
+  name = f'Screenshot 9.41.00{space}AM.png'
+  shots[1] = dataclasses.replace(shots[1], name=name)
+  write = getattr(colmap_util, f'write_{kind}')
+  write(tmp_path, {1: cam}, shots, points)
+  assert name in [i.name for i in colmap.read_model(tmp_path).images]
+
+
 def test_an_image_without_its_camera_is_named(truth, tmp_path):
   cam, shots, points = colmap_util.colmap_parts(truth)
   colmap_util.write_text(tmp_path, {2: cam}, shots, points)
