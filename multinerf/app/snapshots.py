@@ -30,7 +30,8 @@ def record(
     folder: The run's folder.
     shown: For the note.
     scene: The training views.
-    test_scene: The held-out views if they are loaded; else they are read.
+    test_scene: The held-out views if they are loaded; else they are found
+      among all cameras of a capture, or read.
   """
   path = pathlib.Path(folder) / snapshot.FILE
   cfg = views.view(setup.config, base.DataConfig)
@@ -42,7 +43,7 @@ def record(
   if _key_of(path) == key:
     return
   scenes = {'train': scene}
-  wanted = {'test': lambda: test_scene or base.load_scene(cfg, 'test')}
+  wanted = {}
   if cfg.dataset_loader in paths.CAPTURE_LOADERS:
     whole = dataclasses.replace(
       cfg, render_path=True, multiscale_train_factors=None
@@ -50,6 +51,12 @@ def record(
     wanted['path'] = lambda: base.load_scene(whole, 'test')
   elif cfg.dataset_loader in base.CAMERA_PATHS.names():
     wanted['own'] = lambda: base.CAMERA_PATHS.get(cfg.dataset_loader)(cfg)
+  # Last: the cameras of a path tell those of a capture's test views.
+  wanted['test'] = lambda: (
+    test_scene
+    or _held_out(cfg, scene, scenes.get('path'))
+    or base.load_scene(cfg, 'test')
+  )
   for name, load in wanted.items():
     try:
       found = load()
@@ -62,6 +69,25 @@ def record(
     if found is not None:
       scenes[name] = found
   results.write_text(path, snapshot.to_text(snapshot.Snapshot(key, scenes)))
+
+
+def _held_out(
+  cfg: base.DataConfig, train: base.Scene, whole: base.Scene | None
+) -> base.Scene | None:
+  """A capture's cameras that do not train, without decoding their images.
+
+  None where these are not the test split, or not of its sizes.
+  """
+  other = cfg.multiscale_train_factors or cfg.llff_use_all_images_for_training
+  if whole is None or train.raw is not None or other:
+    return None
+  used = set(train.image_names)
+  index = [i for i, name in enumerate(whole.image_names) if name not in used]
+  if not index:
+    return None
+  names = tuple(whole.image_names[i] for i in index)
+  cameras = whole.cameras.take(np.array(index))
+  return dataclasses.replace(whole, cameras=cameras, image_names=names)
 
 
 def _key_of(path: pathlib.Path) -> str | None:
