@@ -121,7 +121,7 @@ def generate_ellipse_path(
     const_speed: Equal distances between frames instead of equal angles.
     z_variation: Height changes between the cameras' 10th and 90th percentile
       if 1, not at all if 0, in proportion in between.
-    z_phase: Where in the turn the path is highest, as a fraction of it.
+    z_phase: The path is highest this fraction of a turn before its start.
     base_height: The height without variation.
     radius_range: The distance from the focus point is multiplied by numbers
       between these two, the second one a quarter of a turn after the start.

@@ -296,6 +296,30 @@ def test_the_glossy_look_changes_colours_only_and_has_a_folder_of_its_own():
   assert synthetic.cache_folder(24, 1, 1, look='glossy') != usual
 
 
+def test_the_loader_takes_the_look_asked_for_from_a_folder_of_its_own(
+  tmp_path, monkeypatch
+):
+  monkeypatch.setattr(synthetic, '_CACHE', str(tmp_path))
+  cfg = base.DataConfig(
+    dataset_loader='synthetic',
+    synthetic_resolution=SIZE,
+    synthetic_num_train=1,
+    synthetic_num_test=1,
+  )
+  looks = ('still_life', 'glossy')
+  seen = [
+    base.load_scene(dataclasses.replace(cfg, synthetic_look=look), 'test')
+    for look in looks
+  ]
+  assert len(list(tmp_path.iterdir())) == 2
+  pose = synthetic.test_poses(1)[0]
+  views = [synthetic.render_view(pose, SIZE, look)['rgba'] for look in looks]
+  for scene, rgba in zip(seen, views, strict=True):
+    stored = scene.images.image(0) / 255
+    np.testing.assert_allclose(stored, rgba, atol=0.6 / 255)  # 8 bits
+  assert np.abs(views[0] - views[1]).max() > 0.1
+
+
 def test_an_unknown_look_lists_the_known_ones(tmp_path):
   with pytest.raises(errors.ConfigError, match='still_life, glossy'):
     synthetic.render_scene(tmp_path / 'scene', 8, 1, 1, look='matt')

@@ -81,6 +81,22 @@ def test_metrics_are_those_of_the_files_that_were_written(
   )
 
 
+@pytest.mark.parametrize('quantized', [True, False])
+def test_predictions_are_rounded_to_8_bits_only_if_asked_for(
+  scene, render_view, quantized
+):
+  cfg = evaluator.EvalConfig(eval_quantize_metrics=quantized)
+  found = evaluator.evaluate(scene, render_view, STEP, None, cfg)
+  for i, image in enumerate(found.images):
+    truth = np.asarray(color.decode_rgb(scene.images.image(i)), np.float64)
+    rgb = render_view(i).rgb  # float32, as ties are rounded by it
+    want = [metrics.psnr(x, truth) for x in (rgb, metrics.quantize(rgb))]
+    assert abs(want[0] - want[1]) > 1e-5
+    # float32 colours on one side.
+    assert image.metrics['psnr'] == pytest.approx(want[quantized], abs=1e-6)
+  assert found.protocol['quantized_to_8_bits'] == quantized
+
+
 def test_all_files_of_multinerf_are_there(scene, render_view, tmp_path):
   cfg = evaluator.EvalConfig(eval_render_interval=2)
   evaluator.evaluate(scene, render_view, STEP, tmp_path, cfg)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from multinerf import errors
-from multinerf.cameras import camera, poses, projection
+from multinerf.cameras import camera, poses, projection, spline_path
 from multinerf.evaluation import paths
 
 
@@ -48,6 +48,13 @@ def test_height_variation_moves_the_orbit_around_its_height(make_scene):
   # 120 frames meet the turning points to 1e-3 of the range.
   np.testing.assert_allclose([height.min(), height.max()], [low, high],
                              atol=2e-3)  # fmt: skip
+  # Highest where theta + 2 pi z_phase is a full turn (behaviour.md, section 14).
+  for phase, highest in ((0.0, (1, 0)), (0.25, (0, -1))):
+    cfg = dataclasses.replace(cfg, z_phase=phase)
+    position = centres(paths.render_path_cameras(cfg, scene))
+    top = position[np.argmax(position[:, 2]), :2]
+    # Frames are 3 degrees apart.
+    np.testing.assert_allclose(top / np.linalg.norm(top), highest, atol=0.06)
 
 
 def test_a_forward_facing_scene_gets_a_spiral_and_keeps_its_ndc(make_scene):
@@ -224,6 +231,15 @@ def test_the_options_of_an_ellipse_reach_it(make_scene):
   np.testing.assert_allclose(
     tilted[:, 2, 2], -np.sin(np.radians(15)), atol=1e-6
   )
+  aside = dataclasses.replace(upright, render_rotate_yaxis=20.0)
+  turned = paths.render_path_cameras(aside, make_scene(8)).camtoworlds
+  angle = np.radians(20)
+  # To the right: -z, the view, moves towards +x.
+  np.testing.assert_allclose(
+    -turned[:, :, 2],
+    -np.cos(angle) * found[:, :, 2] + np.sin(angle) * found[:, :, 0],
+    atol=1e-6,
+  )
 
 
 def spline(make_scene, tmp_path, **options):
@@ -259,7 +275,67 @@ def test_the_options_of_a_spline_reach_it(make_scene, tmp_path):
   toward = ahead[2:, :, 3] - ahead[:-2, :, 3]
   toward /= np.linalg.norm(toward, axis=-1, keepdims=True)
   np.testing.assert_allclose(ahead[:-2, :, 2], -toward, atol=1e-5)
+  # One more key frame at either end: the flight still starts at the first of
+  # the user's, but leaves it differently.
   buffered = make(n_interp=10, smoothness=0.0, n_buffer=1)
   np.testing.assert_allclose(
     buffered.camtoworlds[0], plain.camtoworlds[0], atol=1e-5
   )
+  # float32 poses are within 1e-6.
+  assert np.abs(centres(buffered)[5] - centres(plain)[5]).max() > 1e-3
+
+
+@pytest.mark.parametrize(
+  'option', [dict(spline_degree=1), dict(rot_weight=2.0), dict(num_buffer=2)]
+)
+def test_a_spline_is_fitted_with_the_options_given(
+  make_scene, tmp_path, option
+):
+  # On a ring, distances and angles go together, and their weight is without
+  # effect: turn every other camera about its view.
+  scene = make_scene(16)
+  poses_in = np.array(scene.cameras.camtoworlds, np.float64)
+  poses_in[::2] = poses_in[::2] @ poses.rotation_about_axis(90.0, 2)
+  cameras = scene.cameras.replace(camtoworlds=poses_in)
+  turned = dataclasses.replace(scene, cameras=cameras)
+  keys = poses_in[[1, 2, 3, 4, 9]]
+  fitted = lambda **options: spline_path.fit(keys, smoothness=1.0, **options)
+  frames = lambda curve: curve.poses(curve.times(40))[:-1]
+  names = {'spline_degree': 'degree', 'num_buffer': 'n_buffer'}
+  found = spline(
+    lambda _: turned,
+    tmp_path,
+    n_interp=10,
+    smoothness=1.0,
+    **{names.get(k, k): v for k, v in option.items()},
+  ).camtoworlds
+  # float32 poses.
+  np.testing.assert_allclose(found, frames(fitted(**option)), atol=1e-5)
+  assert np.abs(found - frames(fitted())).max() > 0.01
+
+
+def test_exposures_are_as_smooth_as_asked_for(make_scene, tmp_path):
+  names = tmp_path / 'keys.txt'
+  names.write_text(''.join(f'view_{i}.png\n' for i in range(8)))
+  values = np.exp2([0, 3, 0, 3, 0, 3, 0, 3])
+  scene = make_scene(8)
+  scene = dataclasses.replace(
+    scene, cameras=scene.cameras.replace(exposure_values=values)
+  )
+
+  def at_key_frames(smoothness):
+    cfg = paths.RenderConfig(
+      render_spline_keyframes=str(names),
+      render_spline_n_interp=4,
+      render_spline_interpolate_exposure=True,
+      render_spline_interpolate_exposure_smoothness=smoothness,
+    )
+    found = paths.render_path_cameras(cfg, scene).exposure_values
+    # They are at equal distances, hence at every fourth frame but the last.
+    return np.log(found[::4])
+
+  logs = np.log(values)[:-1]
+  np.testing.assert_allclose(at_key_frames(0.0), logs, atol=1e-5)
+  # A sum of squares below what is allowed, or there would be a nearer curve.
+  some, much = (np.sum((at_key_frames(s) - logs) ** 2) for s in (1.0, 5.0))
+  assert 0.5 < some <= 1.001 < 3 < much <= 5.005
