@@ -43,7 +43,11 @@ class Renderer:
     self, model: Any, config: schema.Config, *, budget: int | None = None
   ):
     if config.render_compute_dtype:
-      model = models.with_compute_dtype(model, config.render_compute_dtype)
+      model = models.with_compute_dtype(
+        model,
+        config.render_compute_dtype,
+        option='Config.render_compute_dtype',
+      )
     self._model = model
     self._config = config
     self._budget = memory.budget(config) if budget is None else budget

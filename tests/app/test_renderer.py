@@ -2,12 +2,15 @@
 
 import dataclasses
 
+import flax.linen as nn
 import jax
+import jax.numpy as jnp
+import model_util
 import numpy as np
 import pytest
 import run_util
 
-from multinerf import parallel, types
+from multinerf import errors, parallel, types
 from multinerf.app import renderer as renderer_lib
 from multinerf.cameras import projection
 from multinerf.config import gin_setup, views
@@ -147,3 +150,33 @@ def test_leaving_out_empty_rays_changes_only_those(case, plainly):
   white = np.all(np.abs(found.rgb - 1.0) < 1e-5, axis=-1)
   assert np.all(left | white)
   assert np.any(left) and np.any(white)
+
+
+class Fog(nn.Module):
+  """A field of somebody else's: the signature of `types.Field`, no options."""
+
+  @nn.compact
+  def __call__(
+    self, keys, samples, *, viewdirs=None, imageplane=None, glo_vec=None
+  ):
+    density = self.param('density', nn.initializers.ones, ())
+    return types.FieldOutput(
+      jnp.broadcast_to(density, samples.means.shape[:-1]),
+      rgb=jnp.full_like(samples.means, 0.5),
+    )
+
+
+def test_a_field_without_compute_dtype_renders_but_not_in_half_precision(case):
+  setup, scene, _ = case
+  model = setup.build_model().clone(nerf_mlp=Fog(name='Fog_0'))
+  params = jax.jit(model.init)(jax.random.key(0), None, model_util.rays(2))
+  renderer = renderer_lib.Renderer(model, setup.config)
+  view = renderer.view(
+    parallel.replicate(params), scene.cameras, fields=['rgb']
+  )
+  assert np.all(np.isfinite(view.rgb))
+  config = dataclasses.replace(setup.config, render_compute_dtype='bfloat16')
+  with pytest.raises(errors.ConfigError) as e:
+    renderer_lib.Renderer(model, config)
+  for word in ('Config.render_compute_dtype', 'Model.nerf_mlp', 'Fog'):
+    assert word in str(e.value)

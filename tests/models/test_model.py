@@ -1,5 +1,6 @@
 """The model: levels, weights, backgrounds, appearance."""
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import model_util
@@ -192,6 +193,17 @@ def test_with_compute_dtype_sets_both_fields_and_nothing_else():
   )
   assert model_util.shapes(half, RAYS) == model_util.shapes(net, RAYS)
   assert models.with_compute_dtype(half, 'float32') == net
+
+
+def test_with_compute_dtype_does_not_mind_a_field_that_is_not_used():
+  class Foreign(nn.Module):
+    """Without options."""
+
+  net = model_util.model(single_mlp=True).clone(prop_mlp=Foreign())
+  half = models.with_compute_dtype(net, 'bfloat16')
+  assert half.nerf_mlp.compute_dtype == 'bfloat16'
+  with pytest.raises(errors.ConfigError, match='Model.prop_mlp is a Foreign'):
+    models.with_compute_dtype(net.clone(single_mlp=False), 'bfloat16')
 
 
 @pytest.mark.slow
