@@ -15,7 +15,11 @@ T = TypeVar('T')
 # Options that the programs (app/) read themselves, each in one place: when to
 # stop, report, restart. Making views of them would only move the dot.
 APP_OPTIONS = (
+  'checkpoint_dir',
+  'checkpoint_every',
   'checkpoint_init',
+  'checkpoint_keep',
+  'checkpoint_keep_every',
   'collapse_check_step',
   'collapse_guard',
   'collapse_max_restarts',
@@ -31,6 +35,11 @@ APP_OPTIONS = (
   'pixels_on_device',
   'prefetch_batches',
   'print_every',
+  'render_chunk_size',
+  'render_compute_dtype',
+  'render_dir',
+  'render_empty_below',
+  'render_rgb_only',
   'render_spline_keyframes_choices',
   'steps_per_dispatch',
   'train_render_every',

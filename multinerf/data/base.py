@@ -152,7 +152,7 @@ class Scene:
 class DataConfig:
   """The options that loaders read; names and defaults are those of `Config`.
 
-  Attributes: See `config/schema.py`, where every one is documented.
+  Attributes: See `config/schema.py`; render paths are for hooks of old loaders.
   """
 
   dataset_loader: str = 'llff'

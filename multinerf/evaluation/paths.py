@@ -33,19 +33,13 @@ _SPIRAL_BOUNDS = (1 / 0.75, 10 / 0.75)
 
 @dataclasses.dataclass(frozen=True)
 class RenderConfig:
-  """What to render and how; the names and defaults are those of `Config`.
+  """Which path, lens and videos; the names and defaults are those of `Config`.
 
   Attributes: See `config/schema.py`, where every one is documented.
   """
 
   dataset_loader: str = 'llff'
   forward_facing: bool = False
-  render_dir: str | None = None
-  render_chunk_size: int = 16384
-  render_compute_dtype: str = ''
-  render_empty_below: float = 0.0
-  render_rgb_only: bool = False
-  render_path: bool = False
   render_path_frames: int = 120
   render_path_file: str | None = None
   render_resolution: tuple[int, int] | None = None

@@ -18,7 +18,6 @@ What a reader may rely on at any moment, whatever the writer was doing:
 """
 
 import contextlib
-import dataclasses
 import hashlib
 import importlib.metadata
 import json
@@ -43,36 +42,6 @@ Warn = Callable[[str], Any]
 _NAME = re.compile(r'checkpoint_(0|[1-9]\d*)')
 _MAX_MANIFEST_BYTES = 2**26
 _PACKAGES = ('multinerf', 'jax', 'jaxlib', 'flax', 'optax', 'numpy')
-
-
-@dataclasses.dataclass(frozen=True)
-class CheckpointConfig:
-  """Where checkpoints go, how often, and how many stay.
-
-  Attributes:
-    checkpoint_dir: Folder, relative or absolute; None writes nothing.
-    checkpoint_every: Steps between checkpoints, >= 1.
-    checkpoint_keep: How many of the newest stay, >= 1. MultiNeRF: 100.
-    checkpoint_keep_every: Those of multiples of so many steps stay, too; 0
-      keeps no others.
-  """
-
-  checkpoint_dir: str | None = None
-  checkpoint_every: int = 25000
-  checkpoint_keep: int = 100
-  checkpoint_keep_every: int = 0
-
-  def __post_init__(self):
-    for name, least in (
-      ('checkpoint_every', 1),
-      ('checkpoint_keep', 1),
-      ('checkpoint_keep_every', 0),
-    ):
-      if getattr(self, name) < least:
-        raise errors.ConfigError(
-          f'{name} = {getattr(self, name)} must be at least {least} '
-          f'(gin: Config.{name}).'
-        )
 
 
 class _DamagedError(errors.CheckpointError):

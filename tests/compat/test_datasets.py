@@ -114,6 +114,33 @@ def test_a_hook_on_a_camera_path_needs_no_images(user):
   assert len(scene) == 2 and scene.images is None
 
 
+def test_a_hook_may_make_a_camera_path_with_the_options_upstream_s_have(user):
+  # As in the loaders of MultiNeRF, whatever is rendered in the end.
+  class Path(user.MyDataset):
+    def _load_renderings(self, config):
+      super()._load_renderings(config)
+      assert config.render_spline_keyframes is None
+      self.render_poses = camera_utils.generate_ellipse_path(
+        self.camtoworlds,
+        n_frames=config.render_path_frames,
+        z_variation=config.z_variation,
+        z_phase=config.z_phase,
+      )
+      if config.render_path_file or config.render_resolution:
+        raise AssertionError('not set')
+      self.lens = (config.render_focal, config.render_camtype)
+      self.spline = (
+        config.render_spline_n_interp,
+        config.render_spline_degree,
+        config.render_spline_smoothness,
+        config.render_spline_interpolate_exposure,
+      )
+      assert len(self.render_poses) == 7
+
+  cfg = base.DataConfig(render_path_frames=7)
+  assert len(datasets.as_loader(Path)(cfg, 'train')) == user.NUM
+
+
 def test_mistakes_of_a_hook_are_named(user):
   def load(**wrong):
     class Wrong(user.MyDataset):

@@ -644,19 +644,6 @@ def test_the_writer_starts_no_thread_before_the_first_save(tmp_path):
   assert threading.active_count() == before
 
 
-@pytest.mark.parametrize(
-  ('name', 'value'),
-  [
-    ('checkpoint_every', 0),
-    ('checkpoint_keep', 0),
-    ('checkpoint_keep_every', -1),
-  ],
-)
-def test_periods_that_are_too_small_are_refused_with_the_gin_key(name, value):
-  with pytest.raises(errors.ConfigError, match=f'gin: Config.{name}'):
-    checkpoints.CheckpointConfig(**{name: value})
-
-
 def test_the_manifest_is_plain_json(tmp_path):
   save_steps(tmp_path, 4)
   text = (tmp_path / 'manifest_4.json').read_text()
