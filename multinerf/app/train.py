@@ -307,17 +307,26 @@ def _reporter(trainer, reports, shown, first, last) -> report.Reporter:
     guards.SpikeGuard(shown.warn),
     guards.NonFiniteGuard(config.nonfinite_grad_limit, shown.warn),
   ]
+  if guard := _collapse_guard(config, first):
+    listeners.append(guard)
+  return report.Reporter(
+    config.print_every, last, trainer.clock, [reports, *listeners]
+  )
+
+
+def _collapse_guard(
+  config: schema.Config, first: int
+) -> guards.CollapseGuard | None:
+  """What looks for a dead field in a run from step `first` on; None: nothing."""
   # A slow warm-up is not a collapse: wait until the rate has been at its full
   # height for as long as it took to get there.
   check = max(config.collapse_check_step, 2 * config.lr_delay_steps)
   # The first report from there on decides; a run that was stopped in between
   # has not been looked at.
   decides = math.ceil(check / config.print_every) * config.print_every
-  if config.collapse_guard and first <= decides:
-    listeners.append(guards.CollapseGuard(check))
-  return report.Reporter(
-    config.print_every, last, trainer.clock, [reports, *listeners]
-  )
+  if not config.collapse_guard or first > decides:
+    return None
+  return guards.CollapseGuard(check)
 
 
 if __name__ == '__main__':
