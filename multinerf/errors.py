@@ -3,6 +3,7 @@
 Each message says what was wrong, the value found, what is allowed, and which
 file or gin key to change. The command-line scripts print the message on one
 line and exit with `exit_status` (`app/cli.py`); the Python API raises.
+`format_bytes` is for the messages of all layers.
 """
 
 from typing import ClassVar
@@ -47,3 +48,12 @@ class ProcessError(MultinerfError):
 
   # EX_SOFTWARE of sysexits.h: what a supervisor should start again at once.
   exit_status: ClassVar[int] = 70
+
+
+def format_bytes(num_bytes: float) -> str:
+  """Bytes for people: '17 KiB', '1.2 GiB'."""
+  for unit in ('B', 'KiB', 'MiB'):
+    if num_bytes < 1024:
+      return f'{num_bytes:.0f} {unit}'
+    num_bytes /= 1024
+  return f'{num_bytes:.1f} GiB'

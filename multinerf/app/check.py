@@ -16,7 +16,6 @@ from multinerf.config import gin_setup, schema, views
 from multinerf.data import base, images, inspection
 from multinerf.evaluation import raw_display, results, visualize
 from multinerf.ops import color
-from multinerf.training import console
 
 _DOC = """Opens a data folder as training would and says what is wrong with it.
 
@@ -117,8 +116,8 @@ def check(setup: gin_setup.Setup, out: str | None = None) -> bool:
       print('  nothing remarkable')
   if scenes:
     pixels = sum(inspection.num_bytes(s) for s in scenes.values())
-    pixels = console.format_bytes(pixels)
-    model = console.format_bytes(_model_bytes(setup, pairs[0]))
+    pixels = errors.format_bytes(pixels)
+    model = errors.format_bytes(_model_bytes(setup, pairs[0]))
     print(
       f'\nMemory: {pixels} of pixels on the host, {model} of parameters and '
       'Adam per device'

@@ -13,6 +13,7 @@ from multinerf.config import schema
 from multinerf.data import base
 from multinerf.evaluation import render_image, results
 from multinerf.training import checkpoints
+from multinerf.training import step as step_lib
 
 
 class TrainedField:
@@ -62,7 +63,7 @@ class TrainedField:
     self._config = config
     self._params = parallel.replicate(found['params'])
     self._renderer = renderer.Renderer(model, config)
-    self.train_frac = min(self.step / config.max_steps, 1.0)
+    self.train_frac = step_lib.eval_frac(self.step, config.max_steps)
 
   def render(self, cameras: camera.Cameras, index: int) -> types.Rendering:
     """Renders the image of one camera, numpy [H, W, ...]."""

@@ -6,10 +6,10 @@ from typing import Any
 
 import jax
 
-from multinerf import losses, models, parallel
+from multinerf import errors, losses, models, parallel
 from multinerf.config import schema, views
 from multinerf.data import base, host_memory
-from multinerf.training import console, gradients, memory_plan
+from multinerf.training import gradients, memory_plan
 
 
 def budget(config: schema.Config) -> int:
@@ -112,7 +112,7 @@ class Planner:
       tables: The pixels there, or None.
       scenes: Whose pixels are on the host.
     """
-    size = console.format_bytes
+    size = errors.format_bytes
     fitted, params = self.fitted, bytes_per_device(state.params)
     pixels = bytes_per_device(tables)
     parts = [
@@ -152,7 +152,7 @@ def _on_host(scenes: list[base.Scene]) -> str:
   buffers = [b for b in buffers if b is not None]
   inside = sum(b.values.nbytes for b in buffers if b.file is None)
   mapped = sum(b.values.nbytes for b in buffers if b.file is not None)
-  text = f'pixels {console.format_bytes(inside)}'
+  text = f'pixels {errors.format_bytes(inside)}'
   if mapped:
-    text += f', and {console.format_bytes(mapped)} read from files as needed'
+    text += f', and {errors.format_bytes(mapped)} read from files as needed'
   return text

@@ -230,7 +230,7 @@ class Trainer:
   @property
   def train_frac(self) -> float:
     """Progress of training in [0, 1]."""
-    return min(self._step / self.config.max_steps, 1.0)
+    return step_lib.eval_frac(self._step, self.config.max_steps)
 
   def save(self, folder: str | None = None) -> None:
     """Writes a checkpoint and waits until it is durable.

@@ -39,13 +39,6 @@ def read_json(path: pathlib.Path) -> Any:
     return None
 
 
-def format_bytes(num_bytes: float) -> str:
-  """E.g. '1.5 GB'."""
-  if num_bytes >= 1e9:
-    return f'{num_bytes / 1e9:.1f} GB'
-  return f'{num_bytes / 1e6:.0f} MB'
-
-
 def check_space(folder: pathlib.Path, needed: int) -> None:
   """Checks that a disk has room.
 
@@ -59,8 +52,8 @@ def check_space(folder: pathlib.Path, needed: int) -> None:
   free = shutil.disk_usage(folder).free
   if free < needed:
     raise errors.DataError(
-      f'{folder} has {format_bytes(free)} free, and about '
-      f'{format_bytes(needed)} are needed: free some space, or choose another '
+      f'{folder} has {errors.format_bytes(free)} free, and about '
+      f'{errors.format_bytes(needed)} are needed: free some space, or choose another '
       'disk for OUT.'
     )
 

@@ -26,14 +26,13 @@ import pathlib
 import platform
 import re
 import time
-import warnings
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from flax import serialization
 
 from multinerf import errors
-from multinerf.training import durable, state_dicts
+from multinerf.training import console, durable, state_dicts
 
 Folder = str | os.PathLike
 Manifest = Mapping[str, Any]
@@ -46,11 +45,6 @@ _PACKAGES = ('multinerf', 'jax', 'jaxlib', 'flax', 'optax', 'numpy')
 
 class _DamagedError(errors.CheckpointError):
   """A checkpoint whose bytes are not those that were written."""
-
-
-def python_warning(message: str) -> None:
-  """What `warn` does unless the caller passes its console."""
-  warnings.warn(message, stacklevel=3)
 
 
 def checkpoint_path(folder: Folder, step: int) -> pathlib.Path:
@@ -91,7 +85,7 @@ def save(
   keep_every: int = 0,
   manifest: Manifest | None = None,
   is_lead: bool = True,
-  warn: Warn = python_warning,
+  warn: Warn = console.python_warning,
 ) -> pathlib.Path:
   """Writes `checkpoint_<step>` durably, then removes the oldest ones.
 
@@ -217,7 +211,7 @@ def restore(
   step: int | None = None,
   *,
   only: Collection[str] | None = None,
-  warn: Warn = python_warning,
+  warn: Warn = console.python_warning,
 ) -> tuple[Any, dict[str, Any]]:
   """Reads a checkpoint into the structure of `target`.
 
@@ -273,7 +267,7 @@ def restore_or_none(
   target: Any,
   *,
   only: Collection[str] | None = None,
-  warn: Warn = python_warning,
+  warn: Warn = console.python_warning,
 ) -> tuple[Any, dict[str, Any]] | None:
   """`restore`, or None where there is no checkpoint yet (to start training).
 

@@ -10,11 +10,17 @@ import dataclasses
 import io
 import math
 import sys
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 
 import tqdm
 
 _SHORT = 4  # letters of a loss name, if that is enough to tell them apart
+
+
+def python_warning(message: str) -> None:
+  """What `warn` does unless the caller passes its console."""
+  warnings.warn(message, stacklevel=3)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,15 +106,6 @@ def format_duration(seconds: float) -> str:
 def format_num_params(num_params: int) -> str:
   """MultiNeRF's line about the size of the model."""
   return f'Number of parameters being optimized: {num_params}'
-
-
-def format_bytes(num_bytes: float) -> str:
-  """Bytes for people: '17 KiB', '1.2 GiB'."""
-  for unit in ('B', 'KiB', 'MiB'):
-    if num_bytes < 1024:
-      return f'{num_bytes:.0f} {unit}'
-    num_bytes /= 1024
-  return f'{num_bytes:.1f} GiB'
 
 
 def format_compile_time(seconds: float) -> str:

@@ -5,7 +5,7 @@ import pathlib
 from typing import Any
 
 from multinerf import errors
-from multinerf.training import checkpoints
+from multinerf.training import checkpoints, console
 
 
 class CheckpointWriter:
@@ -26,7 +26,7 @@ class CheckpointWriter:
     keep: int,
     keep_every: int = 0,
     is_lead: bool = True,
-    warn: checkpoints.Warn = checkpoints.python_warning,
+    warn: checkpoints.Warn = console.python_warning,
   ):
     """See `checkpoints.save` for the arguments; `warn` is called on the thread."""
     self._folder = folder

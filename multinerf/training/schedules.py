@@ -6,7 +6,6 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import jax.numpy as jnp
 import optax
 
 from multinerf import errors, registry
@@ -41,16 +40,13 @@ def log_lerp(cfg: ScheduleConfig) -> optax.Schedule:
   D = m + (1 - m) sin(pi/2 min(1, i / lr_delay_steps)), m = lr_delay_mult
   (JaxNeRF; the schedule of every MultiNeRF preset).
   """
-
-  def schedule(count):
-    p = jnp.clip(count / cfg.max_steps, 0, 1)
-    rate = jnp.exp((1 - p) * jnp.log(cfg.lr_init) + p * jnp.log(cfg.lr_final))
-    if cfg.lr_delay_steps > 0:
-      ramp = jnp.sin(0.5 * jnp.pi * jnp.clip(count / cfg.lr_delay_steps, 0, 1))
-      rate = rate * (cfg.lr_delay_mult + (1 - cfg.lr_delay_mult) * ramp)
-    return rate
-
-  return schedule
+  return create_learning_rate_decay(
+    lr_init=cfg.lr_init,
+    lr_final=cfg.lr_final,
+    max_steps=cfg.max_steps,
+    lr_delay_steps=cfg.lr_delay_steps,
+    lr_delay_mult=cfg.lr_delay_mult,
+  )
 
 
 @SCHEDULES.register('warmup_cosine')

@@ -42,6 +42,16 @@ def train_frac(step: jax.Array, max_steps: int) -> jax.Array:
   return jnp.clip(step / max(max_steps - 1, 1), 0, 1)
 
 
+def eval_frac(step: int, max_steps: int) -> float:
+  """Progress in [0, 1] that a state after `step` updates is shown at.
+
+  As in upstream's eval.py (behaviour.md, section 10).
+  # Differs from multinerf render.py, which shows every state at 1: one from the
+  # middle of a run would be resampled more sharply than it was trained.
+  """
+  return min(step / max_steps, 1.0)
+
+
 def _norm(leaves):
   return jnp.sqrt(sum(jnp.sum(x**2) for x in leaves))
 

@@ -11,7 +11,6 @@ import functools
 import os
 import pathlib
 import time
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -22,15 +21,11 @@ from tensorboardX import record_writer, summary
 from tensorboardX.proto import event_pb2
 
 from multinerf import errors
+from multinerf.training import console
 
 _FLUSH_SECONDS = 10.0
 _NUM_BINS = 30
 _NOT_FINITE_COLOR = (255, 0, 255)  # magenta, seldom seen in a scene
-
-
-def _python_warning(message: str) -> None:
-  """What `warn` does unless the caller passes its console."""
-  warnings.warn(message, stacklevel=3)
 
 
 class Writer:
@@ -47,7 +42,7 @@ class Writer:
     *,
     enabled: bool = True,
     purge_step: int | None = None,
-    warn: Callable[[str], Any] = _python_warning,
+    warn: Callable[[str], Any] = console.python_warning,
   ):
     """Opens a new event file.
 

@@ -248,6 +248,11 @@ def test_progress_runs_from_0_to_1_over_all_updates():
   assert step.train_frac(jnp.int32(0), 1) == 0  # one update: no division by 0
 
 
+def test_a_state_is_shown_at_the_share_of_the_updates_it_has_had():
+  # Upstream's eval.py; state.step counts the updates made.
+  assert [step.eval_frac(i, 20) for i in (0, 5, 20, 25)] == [0, 0.25, 1, 1]
+
+
 @functools.cache
 def scene():
   """Two cameras that look at the origin, and pixels of both."""
