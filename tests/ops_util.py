@@ -4,6 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from multinerf.ops import frustum
+
 TINY, MAX = np.finfo(np.float32).tiny, np.finfo(np.float32).max
 BATCHES = [(), (2,), (2, 3)]
 
@@ -16,6 +18,13 @@ def all_magnitudes(n: int = 400) -> np.ndarray:
   near_one = np.float32([1, np.nextafter(np.float32(1), 0), 1 + 2e-7])
   positive = np.concatenate([positive, near_one])
   return np.sort(np.concatenate([-positive, np.zeros(1, np.float32), positive]))
+
+
+def sample_points(points, scale=0.0) -> frustum.Samples:
+  """Samples at points of one's own, round Gaussians of deviation `scale`."""
+  directions = jnp.zeros_like(points[..., 0, :]).at[..., 2].set(1)
+  var = jnp.full_like(points[..., 0], scale**2)
+  return frustum.Samples(points, directions, t_var=var, r_var=var)
 
 
 def value_and_slope(fn, x):

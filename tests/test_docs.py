@@ -8,12 +8,12 @@ import re
 import jax
 import jax.numpy as jnp
 import numpy as np
+import ops_util
 import pytest
 
 from multinerf import losses, parallel
 from multinerf.config import schema
 from multinerf.data import base, images
-from multinerf.ops import frustum
 from multinerf.training import schedules
 
 CHECKOUT = pathlib.Path(__file__).resolve().parent.parent
@@ -111,7 +111,7 @@ def test_the_example_schedule_is_chosen_by_name(plugins):
 
 def test_the_example_field_gives_density_and_colour(plugins):
   field, means = plugins['Blob'](), jnp.zeros((2, 5, 3))
-  samples = frustum.sample_points(means)
+  samples = ops_util.sample_points(means)
   output, _ = field.init_with_output(jax.random.key(0), None, samples)
   assert output.density.shape == (2, 5) and output.rgb.shape == (2, 5, 3)
   assert np.all(output.density > 0)

@@ -256,15 +256,6 @@ def sample_rays(
   )
 
 
-def sample_points(
-  points: Float[Array, '*batch n 3'], scale: float = 0.0
-) -> Samples:
-  """Samples at points of one's own, round Gaussians of deviation `scale`."""
-  directions = jnp.zeros_like(points[..., 0, :]).at[..., 2].set(1)
-  var = jnp.full_like(points[..., 0], scale**2)
-  return Samples(points, directions, t_var=var, r_var=var)
-
-
 def project_gaussians(
   means: Float[Array, '*batch n 3'],
   directions: Float[Array, '*batch 3'],

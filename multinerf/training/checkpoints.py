@@ -262,23 +262,6 @@ def restore(
   )
 
 
-def restore_or_none(
-  folder: Folder,
-  target: Any,
-  *,
-  only: Collection[str] | None = None,
-  warn: Warn = console.python_warning,
-) -> tuple[Any, dict[str, Any]] | None:
-  """`restore`, or None where there is no checkpoint yet (to start training).
-
-  Checkpoints that exist but are all damaged are still an error: starting again
-  beside them would overwrite what may be worth repairing.
-  """
-  if not available_steps(folder):
-    return None
-  return restore(folder, target, only=only, warn=warn)
-
-
 def _read(folder: Folder, step: int) -> tuple[Any, dict[str, Any]]:
   """The verified state dict and manifest of one step."""
   path, manifest = checkpoint_path(folder, step), {'step': step, 'run': {}}

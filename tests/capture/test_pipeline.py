@@ -238,7 +238,9 @@ def test_a_disk_with_too_little_room_is_found_before_the_work(
 ):
   usage = types.SimpleNamespace(free=5_000_000)
   monkeypatch.setattr(files.shutil, 'disk_usage', lambda path: usage)
-  with pytest.raises(errors.DataError, match='has 5 MiB free, and about 12 MiB'):
+  with pytest.raises(
+    errors.DataError, match='has 5 MiB free, and about 12 MiB'
+  ):
     run(folder, tmp_path / 'out')
   assert colmap.calls == []
 

@@ -4,12 +4,12 @@ import jax
 import jax.numpy as jnp
 import model_util
 import numpy as np
+import ops_util
 import pytest
 
 from multinerf import errors
 from multinerf.config import gin_setup
 from multinerf.models import encodings
-from multinerf.ops import frustum
 
 AFFINE = dict(glo_mode='affine', glo_mlp_arch=(6, 5), glo_premultiplier=3.0)
 MODEL = dict(num_glo_features=2, num_glo_embeddings=5)
@@ -19,7 +19,7 @@ RAYS, SAMPLES = 3, 4
 def field_inputs():
   gen = np.random.default_rng(0)
   means = jnp.asarray(gen.uniform(-1, 1, (RAYS, SAMPLES, 3)), jnp.float32)
-  samples = frustum.sample_points(means, 1e-3**0.5)
+  samples = ops_util.sample_points(means, 1e-3**0.5)
   dirs = gen.normal(size=(RAYS, 3))
   dirs /= np.linalg.norm(dirs, axis=-1, keepdims=True)
   codes = jnp.asarray(gen.normal(size=(RAYS, 2)), jnp.float32)

@@ -4,10 +4,11 @@ import jax
 import jax.numpy as jnp
 import model_util
 import numpy as np
+import ops_util
 import pytest
 
 from multinerf.models import encodings
-from multinerf.ops import coord, frustum
+from multinerf.ops import coord
 
 REF_NERF = dict(
   disable_density_normals=False,
@@ -26,7 +27,7 @@ def inputs(rays=2, samples=3, scale=0.05):
   means = jnp.asarray(gen.uniform(-1.5, 1.5, (rays, samples, 3)), jnp.float32)
   dirs = gen.normal(size=(rays, 3))
   dirs /= np.linalg.norm(dirs, axis=-1, keepdims=True)
-  points = frustum.sample_points(means, scale)
+  points = ops_util.sample_points(means, scale)
   return points, jnp.asarray(dirs, jnp.float32)
 
 

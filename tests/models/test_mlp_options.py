@@ -8,10 +8,10 @@ import jax
 import jax.numpy as jnp
 import model_util
 import numpy as np
+import ops_util
 import pytest
 
 from multinerf.models import encodings
-from multinerf.ops import frustum
 
 RAYS, SAMPLES, DEVIATION = 4, 5, 0.05
 AXES = encodings.basis('octahedron', 1)
@@ -102,7 +102,7 @@ def test_the_option_changes_the_output_as_its_formula_says(
   means = gen.uniform(-1.5, 1.5, (RAYS, SAMPLES, 3)).astype(np.float32)
   dirs = gen.normal(size=(RAYS, 3)).astype(np.float32)
   dirs /= np.linalg.norm(dirs, axis=-1, keepdims=True)
-  samples = frustum.sample_points(jnp.asarray(means), DEVIATION)
+  samples = ops_util.sample_points(jnp.asarray(means), DEVIATION)
 
   def run(**options):
     net = model_util.nerf_mlp(**others, **options)
@@ -135,7 +135,7 @@ def test_weights_are_drawn_by_the_named_initialiser(name):
   params = jax.jit(net.init)(
     jax.random.key(0),
     None,
-    frustum.sample_points(means),
+    ops_util.sample_points(means),
     viewdirs=jnp.ones((1, 3)),
   )['params']
   for layer in ('Dense_0', 'Dense_1'):

@@ -147,7 +147,7 @@ def test_control_points_average_to_the_mean_with_scales_of_the_cone(
 
 def test_bare_points_stand_for_themselves_without_extent():
   where = jnp.arange(12.0).reshape(2, 2, 3)
-  samples = frustum.sample_points(where)
+  samples = ops_util.sample_points(where)
   points, scales = multisample.control_points(samples, 'hexify')
   np.testing.assert_array_equal(points[..., 0, :], where)
   assert not np.any(scales)

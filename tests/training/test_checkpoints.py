@@ -220,7 +220,6 @@ def test_no_checkpoint_is_an_error_that_names_folder_and_contents(
     (folder / 'config.gin').write_text('')
     (folder / 'events.out').write_text('')
   assert checkpoints.latest(folder) is None
-  assert checkpoints.restore_or_none(folder, make_state()) is None
   with pytest.raises(errors.CheckpointError) as info:
     checkpoints.restore(folder, make_state())
   assert str(folder) in str(info.value) and said[kind] in str(info.value)
@@ -311,14 +310,12 @@ def test_a_manifest_of_gigabytes_is_not_read(tmp_path):
     checkpoints.restore(tmp_path, make_state())
 
 
-def test_nothing_but_damaged_checkpoints_is_an_error_also_for_training(
-  tmp_path,
-):
+def test_nothing_but_damaged_checkpoints_is_an_error(tmp_path):
   save_steps(tmp_path, 10, 30)
   for step in (10, 30):
     flip_bit(tmp_path / f'checkpoint_{step}')
   with pytest.raises(errors.CheckpointError, match='_30.*checksum.*_10'):
-    checkpoints.restore_or_none(tmp_path, make_state())
+    checkpoints.restore(tmp_path, make_state())
 
 
 def test_the_default_warning_is_a_python_warning(tmp_path):
