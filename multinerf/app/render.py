@@ -148,7 +148,8 @@ def _run_id(
   trained: field_lib.TrainedField,
   scene: base.Scene,
 ) -> str:
-  """What decides the pixels of a frame, beside its camera and cfg."""
+  """What decides the pixels and files of a frame, beside its camera."""
+  config = setup.config
   display = scene.raw and (scene.raw.cam2rgb, scene.raw.exposure)
   parts = (
     str(pathlib.Path(folder).resolve()),
@@ -156,6 +157,9 @@ def _run_id(
     # Another Config.max_steps anneals the same step differently.
     str(trained.train_frac),
     setup.model_text,
+    config.render_compute_dtype,
+    str(config.render_empty_below),
+    str(config.render_rgb_only),
     export.fingerprint(display),
   )
   return '\n'.join(parts)

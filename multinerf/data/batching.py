@@ -131,6 +131,17 @@ class RaySampler:
     )
     return resident.fill(where, self.tables)
 
+  def two_pixels(self) -> types.Pixels:
+    """Two pixels [2, ...] of the first batch, with all fields that it has."""
+    pixels = self.places(0).pixels
+    batch_ndim = pixels.pix_x_int.ndim
+    first_two = lambda x: x.reshape((-1,) + x.shape[batch_ndim:])[:2]
+    return types.Pixels(
+      **{
+        k: None if x is None else first_two(x) for k, x in vars(pixels).items()
+      }
+    )
+
   def places(
     self, step: int, *, process_index: int = 0, process_count: int = 1
   ) -> types.Batch:

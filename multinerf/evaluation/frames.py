@@ -17,9 +17,6 @@ from multinerf.evaluation import (
 )
 
 _WRITERS = 4
-# Options that decide what a frame looks like and which files it has, beside
-# cameras and network.
-_DECISIVE = ('render_compute_dtype', 'render_empty_below', 'render_rgb_only')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,8 +63,8 @@ def render_frames(
     folder: Where the frames go.
     cfg: Job number, number of jobs, look of the videos.
     run_id: Tells this network from another one, e.g. the checkpoint's path
-      and digest and the model's options; frames of another one, or rendered
-      under other options of `cfg` that show, are rendered again.
+      and digest and the options that show; frames of another one are rendered
+      again.
     video_prefix: Beginning of the videos' names; None makes none.
     log: Gets one line of text at a time.
     postprocess: Makes raw colours displayable; these are kept as linear TIFFs.
@@ -82,9 +79,7 @@ def render_frames(
   manifest = export.FrameManifest(
     folder=pathlib.Path(folder),
     num_frames=len(cameras),
-    path_id=export.fingerprint(
-      cameras, str(cameras.camtype), run_id, *_decisive(cfg)
-    ),
+    path_id=export.fingerprint(cameras, str(cameras.camtype), run_id),
     job_id=cfg.render_job_id,
     num_jobs=cfg.render_num_jobs,
   )
@@ -110,11 +105,6 @@ def render_frames(
       look = _video_look(cfg)
       videos = tuple(video.write_path_videos(manifest, video_prefix, look))
   return FramesReport(tuple(todo), skipped, waiting, nonfinite, videos)
-
-
-def _decisive(cfg: paths.RenderConfig) -> list[str]:
-  """The options that frames of one set have in common, as text."""
-  return [f'{name} = {getattr(cfg, name)!r}' for name in _DECISIVE]
 
 
 def _video_look(cfg: paths.RenderConfig) -> video.VideoConfig:

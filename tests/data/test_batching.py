@@ -216,3 +216,21 @@ def test_scene_without_images_cannot_be_sampled():
   path = base.Scene('path', 'test', full.cameras, full.image_names, None)
   with pytest.raises(errors.ConfigError, match='no images'):
     batching.RaySampler(path, batching.SamplerConfig(batch_size=4))
+
+
+@pytest.mark.parametrize('patch_size', [1, 2])
+def test_two_pixels_of_a_batch_have_all_its_fields(patch_size):
+  sampler = batching.RaySampler(
+    sampler_util.make_scene(sampler_util.SIZES),
+    batching.SamplerConfig(
+      batch_size=16, patch_size=patch_size, apply_bayer_mask=True
+    ),
+  )
+  whole, two = sampler.places(0).pixels, sampler.two_pixels()
+  ndim = whole.pix_x_int.ndim
+  for name, x in vars(whole).items():
+    if x is None:
+      assert getattr(two, name) is None
+      continue
+    flat = x.reshape((-1, *x.shape[ndim:]))
+    np.testing.assert_array_equal(getattr(two, name), flat[:2])

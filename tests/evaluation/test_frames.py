@@ -81,25 +81,9 @@ def test_frames_of_another_network_are_rendered_again(run):
   assert run.rendered == [0, 1, 2, 3, 4]
 
 
-@pytest.mark.parametrize(
-  'option, value',
-  [
-    ('render_rgb_only', True),
-    ('render_compute_dtype', 'bfloat16'),
-    ('render_empty_below', 0.1),
-  ],
-)
-def test_frames_of_options_that_show_are_rendered_again(run, option, value):
-  run(**{option: value})
-  run.rendered.clear()
-  assert run(**{option: value}).skipped == (0, 1, 2, 3, 4)
-  assert run().skipped == ()
-  assert run.rendered == [0, 1, 2, 3, 4]
-
-
 def test_frames_of_options_that_do_not_show_are_kept(run):
   run()
-  kept = run(render_chunk_size=7, render_save_async=False, render_video_fps=3)
+  kept = run(render_save_async=False, render_video_fps=3)
   assert kept.skipped == (0, 1, 2, 3, 4)
 
 

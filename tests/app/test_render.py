@@ -1,4 +1,6 @@
-"""Several camera paths of one call of render.py."""
+"""What render.py makes of its options, without rendering."""
+
+import types
 
 import pytest
 
@@ -56,3 +58,24 @@ def test_each_choice_has_its_path_and_its_folder(bindings, root):
 def test_choices_that_cannot_be_are_refused(bindings, says):
   with pytest.raises(errors.ConfigError, match=says):
     choices(*bindings)
+
+
+@pytest.mark.parametrize(
+  'binding',
+  [
+    'Config.render_rgb_only = True',
+    "Config.render_compute_dtype = 'bfloat16'",
+    'Config.render_empty_below = 0.1',
+    'NerfMLP.rgb_padding = 0.3',
+  ],
+)
+def test_frames_of_other_options_are_another_set(binding):
+  trained = types.SimpleNamespace(manifest={'sha256': 'a'}, train_frac=0.5)
+  scene = types.SimpleNamespace(raw=None)
+
+  def run_id(*bindings):
+    setup = gin_setup.load([], bindings, scope='eval')
+    return render._run_id(setup, '/runs/a', trained, scene)
+
+  assert run_id(binding) == run_id(binding) != run_id()
+  assert run_id('Config.render_chunk_size = 7') == run_id()
