@@ -11,7 +11,6 @@ from multinerf.app import cli, snapshots, writing
 from multinerf.app import eval as eval_lib
 from multinerf.app import field as field_lib
 from multinerf.config import gin_setup, views
-from multinerf.data import base
 from multinerf.evaluation import export, frames, paths, raw_display
 from multinerf.training import console
 
@@ -116,6 +115,7 @@ def run(setup: gin_setup.Setup) -> frames.FramesReport:
     zip(cameras.widths.tolist(), cameras.heights.tolist(), strict=True)
   )
   fields = ('rgb',) if config.render_rgb_only else None
+  display = scene.raw and (scene.raw.cam2rgb, scene.raw.exposure)
   with (
     trained.views(scene.cameras, fields=fields) as views_ahead,
     writing.into(root / name, 'render_dir'),
@@ -128,7 +128,14 @@ def run(setup: gin_setup.Setup) -> frames.FramesReport:
       views_ahead,
       root / name,
       views.view(config, paths.RenderConfig),
-      run_id=_run_id(setup, folder, trained, scene),
+      run_id=_run_id(
+        setup,
+        str(pathlib.Path(folder).resolve()),
+        str(trained.manifest),
+        # Another Config.max_steps anneals the same step differently.
+        str(trained.train_frac),
+        export.fingerprint(display),
+      ),
       video_prefix=(
         root / f'{_video_name(folder)}_{name}' if len(sizes) == 1 else None
       ),
@@ -142,27 +149,23 @@ def run(setup: gin_setup.Setup) -> frames.FramesReport:
   return done
 
 
-def _run_id(
-  setup: gin_setup.Setup,
-  folder: str,
-  trained: field_lib.TrainedField,
-  scene: base.Scene,
-) -> str:
-  """What decides the pixels and files of a frame, beside its camera."""
+def _run_id(setup: gin_setup.Setup, *network: str) -> str:
+  """What decides the pixels and files of a frame, beside its camera.
+
+  Args:
+    setup: The model and the options of rendering.
+    network: What tells this trained network from another one.
+  """
   config = setup.config
-  display = scene.raw and (scene.raw.cam2rgb, scene.raw.exposure)
-  parts = (
-    str(pathlib.Path(folder).resolve()),
-    str(trained.manifest),
-    # Another Config.max_steps anneals the same step differently.
-    str(trained.train_frac),
-    setup.model_text,
-    config.render_compute_dtype,
-    str(config.render_empty_below),
-    str(config.render_rgb_only),
-    export.fingerprint(display),
+  return '\n'.join(
+    (
+      *network,
+      setup.model_text,
+      config.render_compute_dtype,
+      str(config.render_empty_below),
+      str(config.render_rgb_only),
+    )
   )
-  return '\n'.join(parts)
 
 
 def _video_name(folder: str) -> str:
