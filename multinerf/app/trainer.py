@@ -56,7 +56,7 @@ class Trainer:
     parallel.check_divisible(config.batch_size, config.patch_size)
     if model is None:
       model = models.with_compute_dtype(models.Model(), config.compute_dtype)
-    models.check_num_images(model, len(scene))
+    models.check_for_scene(model, len(scene), scene.cameras.near)
     self.config = config
     self.model = model
     self.scene = scene

@@ -205,7 +205,8 @@ def construct_ray_warps(
       far end.
 
   Returns:
-    (t_to_s, s_to_t). A ray of zero length has s = 0 everywhere.
+    (t_to_s, s_to_t). A ray of zero length has s = 0 and t = t_near everywhere,
+    also where g(t_near) is infinite.
 
   Raises:
     ConfigError: The inverse of `fn` is not known.
@@ -229,19 +230,29 @@ def construct_ray_warps(
         f'The inverse of the ray warp {fn!r} is not known; known: '
         f"{', '.join(_INVERSES)}, 'piecewise', None (gin: Model.raydist_fn)."
       )
-  s_near, s_far = fn_fwd(t_near), fn_fwd(t_far)
+  return _ray_warps(fn_fwd, fn_inv, t_near, t_far, clip=clip)
+
+
+def _ray_warps(fn_fwd, fn_inv, t_near, t_far, *, clip):
+  """(t_to_s, s_to_t) of a curve and its inverse."""
+  # Rays that miss the scene's box have near = far = 0, where 1/t and log t are
+  # infinite, and inf - inf is NaN, in the gradient of what `where` drops, too.
+  # There the curve only ever sees 1.
+  point = t_near == t_far
+  start, end = (jnp.where(point, 1, t) for t in (t_near, t_far))
+  s_near, s_far = fn_fwd(start), fn_fwd(end)
+  length = s_far - s_near
+  # The curve may also be flat in float32 between bounds that differ.
+  empty = length == 0
 
   def t_to_s(t: Array) -> Array:
-    length = s_far - s_near
-    # Rays that miss the scene's box have near = far: 0 / 0.
-    empty = length == 0
-    return jnp.where(
-      empty, 0, (fn_fwd(t) - s_near) / jnp.where(empty, 1, length)
-    )
+    s = fn_fwd(jnp.where(point, 1, t)) - s_near
+    return jnp.where(empty, 0, s / jnp.where(empty, 1, length))
 
   def s_to_t(s: Array) -> Array:
     t = fn_inv(s * s_far + (1 - s) * s_near)
-    return jnp.clip(t, t_near, t_far) if clip else t
+    t = jnp.clip(t, start, end) if clip else t
+    return jnp.where(point, t_near, t)
 
   return t_to_s, s_to_t
 

@@ -217,6 +217,25 @@ def test_ray_of_no_length_has_normalised_distance_0_and_a_gradient():
   assert value == 0 and np.all(np.isfinite(grad))
 
 
+@pytest.mark.parametrize('fn', [jnp.reciprocal, jnp.log, jnp.sqrt, 'piecewise'])
+@pytest.mark.parametrize('bound', [0.0, 2.0])
+def test_ray_of_no_length_stays_at_its_bound_wherever_that_is(fn, bound):
+  s = jnp.linspace(0, 1, 5)[None]
+
+  def run(near, far, s):
+    t_to_s, s_to_t = coord.construct_ray_warps(fn, near, far)
+    t = s_to_t(s)
+    return jnp.sum(t) + jnp.sum(t_to_s(t)), (t, t_to_s(t))
+
+  near = jnp.full((1, 1), bound)
+  grads, (t, back) = jax.grad(run, argnums=(0, 1, 2), has_aux=True)(
+    near, near, s
+  )
+  np.testing.assert_array_equal(t, bound)
+  np.testing.assert_array_equal(back, 0)
+  assert all(np.all(np.isfinite(g)) for g in grads)
+
+
 @pytest.mark.parametrize('fn', [jnp.sin, 'logarithmic'])
 def test_ray_warp_without_known_inverse_is_refused(fn):
   near, far = jnp.ones((1, 1)), jnp.full((1, 1), 2.0)
