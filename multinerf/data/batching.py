@@ -33,6 +33,8 @@ class SamplerConfig:
     depth_ray_fraction: See `depth_source`.
     depth_loss_mult, normal_loss_mult: If positive, the scene must have what
       these losses compare with.
+    compute_disp_metrics, compute_normal_metrics: If set, it must have what
+      these statistics of training compare with.
     apply_bayer_mask: Weigh only the channel that a camera with an RGGB mosaic
       measured at each pixel.
   """
@@ -47,6 +49,8 @@ class SamplerConfig:
   depth_ray_fraction: float = 0.25
   depth_loss_mult: float = 0.0
   normal_loss_mult: float = 0.0
+  compute_disp_metrics: bool = False
+  compute_normal_metrics: bool = False
   apply_bayer_mask: bool = False
 
 
@@ -311,3 +315,21 @@ def _check_supervision(scene: base.Scene, cfg: SamplerConfig):
       f'scene {scene.name!r} does not have; the loaders blender and synthetic '
       'read <image>_normal.png.'
     )
+  _check_metrics(scene, cfg)
+
+
+def _check_metrics(scene: base.Scene, cfg: SamplerConfig):
+  """Raises ConfigError if a metric is on whose truth the scene lacks."""
+  for option, kinds in (
+    ('compute_disp_metrics', ('disps',)),
+    # Opacity says how much the normal of a pixel counts.
+    ('compute_normal_metrics', ('normals', 'alphas')),
+  ):
+    lacking = [kind for kind in kinds if getattr(scene, kind) is None]
+    if getattr(cfg, option) and lacking:
+      raise errors.ConfigError(
+        f'Config.{option} = True needs {" and ".join(lacking)} of the training '
+        f'images, which scene {scene.name!r} does not have; set it to False. '
+        'The loaders blender and synthetic read <image>_disp.tiff and '
+        '<image>_normal.png.'
+      )

@@ -202,6 +202,24 @@ def test_options_that_do_not_fit_are_refused(options, message):
     batching.RaySampler(sampler_util.make_scene(sampler_util.SIZES), cfg)
 
 
+@pytest.mark.parametrize(
+  'option, kind',
+  [
+    ('compute_disp_metrics', 'disps'),
+    ('compute_normal_metrics', 'normals'),
+    ('compute_normal_metrics', 'alphas'),
+  ],
+)
+def test_metrics_without_their_truth_are_refused_by_name(option, kind):
+  # It was a TypeError on None inside the traced step.
+  scene = sampler_util.make_scene(sampler_util.SIZES, extras=True)
+  cfg = batching.SamplerConfig(batch_size=16, **{option: True})
+  batching.RaySampler(scene, cfg)
+  scene = dataclasses.replace(scene, **{kind: None})
+  with pytest.raises(errors.ConfigError, match=f'{option} = True.*{kind}'):
+    batching.RaySampler(scene, cfg)
+
+
 def test_uneven_share_of_processes_is_refused():
   cfg = batching.SamplerConfig(batch_size=16, patch_size=2)
   sampler = batching.RaySampler(
