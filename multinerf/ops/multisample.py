@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from multinerf.ops import frustum, unscented
+from multinerf.ops import frustum, numerics, unscented
 
 _EPS = np.finfo(np.float32).eps
 
@@ -131,8 +131,9 @@ def control_points(
     points = samples.means[..., None, :]
   else:
     # Square roots of the covariances, moment by moment.
-    along = jnp.sqrt(samples.t_var / square)
-    across = jnp.sqrt(samples.r_var)
+    # An interval of no length has none, where the slope of sqrt is infinite.
+    along = numerics.safe_sqrt(samples.t_var / square)
+    across = numerics.safe_sqrt(samples.r_var)
     _, roots = frustum.lift_gaussian(
       samples.directions, jnp.zeros_like(along), along, across, False
     )

@@ -167,3 +167,20 @@ def test_unscented_sets_have_the_covariances_of_the_samples():
   offsets = points - samples.means[..., None, :]
   covs = jnp.mean(offsets[..., :, None] * offsets[..., None, :], axis=-3)
   np.testing.assert_allclose(covs, samples.covs, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize('basis', ['julier', 'octahedron_1', 'hexify', 'mean'])
+def test_an_interval_of_no_length_has_finite_gradients(basis):
+  origins, directions = jnp.zeros((1, 3)), jnp.array([[0.1, 0.2, -1.0]])
+
+  def total(origins, directions, radii, tdist):
+    samples = frustum.sample_rays(origins, directions, radii, tdist, 'cone')
+    points, scales = multisample.control_points(samples, basis)
+    return jnp.sum(points**2) + jnp.sum(scales**2)
+
+  # The second ray misses the scene's box.
+  for tdist in ([1.0, 1.0, 2.0], [0.0, 0.0, 0.0]):
+    grads = jax.grad(total, (0, 1, 2, 3))(
+      origins, directions, jnp.array([[0.01]]), jnp.array([tdist])
+    )
+    assert all(np.all(np.isfinite(g)) for g in grads), (tdist, grads)
