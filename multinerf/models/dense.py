@@ -15,6 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from multinerf import errors
+
 
 class Pending(NamedTuple):
   """The output x @ kernel + bias of a layer that has not been applied yet."""
@@ -63,6 +65,23 @@ def together(layers: Sequence[Pending]) -> list[Array]:
 def width(part: Part) -> int:
   """Features of a part."""
   return part.kernel.shape[-1] if isinstance(part, Pending) else part.shape[-1]
+
+
+def only_feature(parts: Sequence[Array]) -> Array:
+  """The one feature [...] that a trunk without a density layer ends in.
+
+  Raises:
+    ConfigError: There are more.
+  """
+  widths = [width(part) for part in parts]
+  if widths != [1]:
+    raise errors.ConfigError(
+      'skip_final_density_layer takes the only feature of the trunk for the '
+      f'density, but there are {sum(widths)}; set net_depth = 0 with a grid of '
+      'one level and one feature and append_scale = False, or net_width = 1 '
+      '(gin: MLP.skip_final_density_layer, or NerfMLP, PropMLP).'
+    )
+  return parts[0][..., 0]
 
 
 class Dense(nn.Module):

@@ -260,8 +260,7 @@ class MLP(nn.Module):
       self.net_depth, self.net_width, self.skip_layer, parts
     )
     if self.skip_final_density_layer:
-      (x,) = features
-      return x[..., 0].astype(jnp.float32), features
+      return dense.only_feature(features).astype(jnp.float32), features
     return self._head(1, features)[..., 0], features
 
   def _density(self, samples, encode):

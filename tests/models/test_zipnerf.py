@@ -8,7 +8,7 @@ import pytest
 
 from multinerf import errors, models
 from multinerf.models import encodings, zipnerf
-from multinerf.ops import coord
+from multinerf.ops import coord, frustum
 
 RAYS = model_util.rays(3)
 MLP = dict(
@@ -185,3 +185,41 @@ def test_entries_that_no_level_uses_are_an_error(strategy):
 def test_a_level_of_another_form_is_an_error():
   with pytest.raises(errors.ConfigError, match='number of intervals'):
     zipnerf.check(((0, 4),), 1, 0)
+
+
+@pytest.mark.parametrize(
+  'fields, num_features',
+  [
+    (dict(net_depth=2, net_width=8), 8),
+    (dict(net_depth=2, skip_layer=1, net_width=1), 19),
+    (dict(net_depth=0), 18),
+  ],
+)
+def test_a_trunk_of_many_features_is_not_the_density(fields, num_features):
+  # Feature 0 was taken in silence, and of several parts, a ValueError raised.
+  net = model_util.nerf_mlp(skip_final_density_layer=True, **fields)
+  samples = frustum.sample_points(jnp.zeros((2, 3, 3)), 0.1)
+  with pytest.raises(errors.ConfigError, match='skip_final') as caught:
+    jax.eval_shape(net.init, jax.random.key(0), None, samples)
+  assert f'there are {num_features};' in str(caught.value)
+
+
+def test_the_only_feature_of_a_grid_can_be_the_density():
+  grid = encodings.HashEncoding(
+    min_grid_size=4, max_grid_size=4, num_features=1, append_scale=False
+  )
+  net = models.MLP(
+    net_depth=0,
+    skip_final_density_layer=True,
+    disable_rgb=True,
+    disable_density_normals=True,
+    density_activation=lambda x: x,
+    density_bias=0.0,
+    encoder=grid,
+  )
+  samples = frustum.sample_points(jnp.full((1, 2, 3), 0.3), 0.1)
+  params = net.init(jax.random.key(0), None, samples)
+  (table,) = jax.tree.leaves(params)
+  density = net.apply(params, None, samples).density
+  want = grid.apply({'params': {'grid_4': table}}, samples.means[..., None, :])
+  np.testing.assert_allclose(density, want[..., 0], rtol=1e-6)
