@@ -76,15 +76,18 @@ class Setup:
     `Config.weight_decay_mults` use.
 
     Raises:
-      ConfigError: The constructor refuses the values.
+      ConfigError: The constructor refuses the values, or they cannot work
+        (`models.check_options`).
     """
     fields = self.model_fields
     is_zipnerf = self.family == gin_dialect.ZIPNERF
     try:
       parts = {} if is_zipnerf else self._networks()
-      return self.classes['Model'](**(parts | dict(fields['Model'])))
+      model = self.classes['Model'](**(parts | dict(fields['Model'])))
     except (TypeError, ValueError) as e:
       raise errors.ConfigError(f'Cannot build the model: {e}') from e
+    models.check_options(model)
+    return model
 
   def _networks(self):
     return {

@@ -1,7 +1,7 @@
 """L3: radiance fields as linen modules; the only home of flax.linen."""
 
 from multinerf.models.build import check_num_images, with_compute_dtype
-from multinerf.models.checks import check_for_scene
+from multinerf.models.checks import check_for_scene, check_options
 from multinerf.models.chunks import ChunkConfig
 from multinerf.models.empty_rays import num_levels
 from multinerf.models.empty_rays import render as render_nonempty
@@ -18,6 +18,7 @@ __all__ = [
   'PropMLP',
   'check_for_scene',
   'check_num_images',
+  'check_options',
   'num_levels',
   'render_nonempty',
   'with_compute_dtype',
