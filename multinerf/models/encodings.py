@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from multinerf import parallel
+from multinerf import errors, parallel
 from multinerf.ops import (
   coord,
   curves,
@@ -116,12 +116,36 @@ def _uniform(scale):
   return init
 
 
+_Corner = tuple[float, float, float]
+
+
+def _checked_box(corners: Any) -> tuple[_Corner, _Corner]:
+  """(lowest, highest) corner of a box given by any two opposite ones.
+
+  Raises:
+    ConfigError: It is none, or has no volume.
+  """
+  try:
+    box = np.sort(np.asarray(corners, np.float64), axis=0)
+  except (TypeError, ValueError):
+    box = np.zeros(0)
+  if box.shape != (2, 3) or not (
+    np.isfinite(box).all() and (box[0] < box[1]).all()
+  ):
+    raise errors.ConfigError(
+      f'HashEncoding.bbox_scaling = {corners!r} is neither a number nor two '
+      'corners of a box, ((x0, y0, z0), (x1, y1, z1)).'
+    )
+  low, high = box.tolist()
+  return tuple(low), tuple(high)
+
+
 class HashEncoding(nn.Module):
   """Multi-resolution grid features, dense where they fit, hashed elsewhere.
 
   Instant-NGP (arXiv:2201.05989) with Zip-NeRF's parametrisation, weights for
   the extent of samples, and averages over their points (arXiv:2304.06706,
-  Sec. 3 and supplement). The cube [-bbox_scaling, bbox_scaling]^3 is covered.
+  Sec. 3 and supplement).
 
   Attributes:
     hash_map_size: Rows of a hashed level; n^3 <= this makes level n dense.
@@ -132,7 +156,9 @@ class HashEncoding(nn.Module):
     hash_init_range: Initial features are uniform in +- this.
     precondition_scaling: Parameters are stored divided by this, so that Adam
       moves features faster.
-    bbox_scaling: Half the side of the cube that the grid covers.
+    bbox_scaling: What the grid covers: half the side of a cube around the
+      origin, or two opposite corners of a box, whose cells are as long as it
+      is. A sample's extent is then measured by the geometric mean of the sides.
     append_scale: With scales, also give each level's weight as a feature, in
       units of its typical value.
   """
@@ -144,12 +170,36 @@ class HashEncoding(nn.Module):
   max_grid_size: int = 2048
   hash_init_range: float = 1e-4
   precondition_scaling: float = 10.0
-  bbox_scaling: float = 2.0
+  bbox_scaling: float | tuple[_Corner, _Corner] | np.ndarray = 2.0
   append_scale: bool = True
 
+  def __post_init__(self):
+    if np.ndim(self.bbox_scaling) > 0:
+      # An array has no hash and no equality, which modules need.
+      self.bbox_scaling = _checked_box(self.bbox_scaling)
+    elif not self.bbox_scaling > 0:
+      raise errors.ConfigError(
+        f'HashEncoding.bbox_scaling = {self.bbox_scaling}; half the side of a '
+        'cube must be > 0.'
+      )
+    super().__post_init__()
+
   def covers(self, x: Float[Array, '*batch 3']) -> Bool[Array, '*batch']:
-    """Whether points of warped space lie inside the cube."""
-    return jnp.all(jnp.abs(x) <= self.bbox_scaling, axis=-1)
+    """Whether points of warped space lie inside what the grid covers."""
+    if not isinstance(self.bbox_scaling, tuple):
+      return jnp.all(jnp.abs(x) <= self.bbox_scaling, axis=-1)
+    low, high = np.float32(self.bbox_scaling)
+    return jnp.all((low <= x) & (x <= high), axis=-1)
+
+  def _place(self, points):
+    """(points in units of the box, in [0, 1]^3; its mean side)."""
+    if not isinstance(self.bbox_scaling, tuple):
+      return (points / self.bbox_scaling + 1) / 2, 2 * self.bbox_scaling
+    low, high = np.array(self.bbox_scaling)
+    side = high - low
+    x = (points - np.float32(low)) / np.float32(side)
+    # An isotropic Gaussian stays one of the same volume, as in a warp.
+    return x, float(np.prod(side) ** (1 / 3))
 
   @nn.compact
   def __call__(
@@ -169,14 +219,14 @@ class HashEncoding(nn.Module):
       [f, scale feature] level by level.
     """
     sizes, tables = self._tables()
-    x = (points / self.bbox_scaling + 1) / 2
+    x, side = self._place(points)
     flat = [table.reshape(-1, self.num_features) for table in tables]
     features = hash_grid.lookup(
       flat, x, sizes=sizes, table_size=self.hash_map_size
     )
     if scales is not None:
       features = features.reshape(*x.shape[:-1], len(sizes), self.num_features)
-      spread = scales[..., None] / (2 * self.bbox_scaling)
+      spread = scales[..., None] / side
       features = self._weigh(features, tables, spread * np.array(sizes))
       features = features.reshape(*x.shape[:-1], -1)
     return jnp.mean(features, axis=-2) * self.precondition_scaling

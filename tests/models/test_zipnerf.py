@@ -82,6 +82,11 @@ def test_every_parameter_gets_a_gradient_and_rays_are_independent():
 
 def grid_twin(params, grid, points, scales):
   """Features of HashEncoding by loops, float64; dense levels only."""
+  box = grid.bbox_scaling
+  if np.ndim(box) == 0:
+    box = ((-box,) * 3, (box,) * 3)
+  low_corner, sides = np.array(box[0]), np.subtract(box[1], box[0])
+  mean_side = np.prod(sides) ** (1 / 3)
   out = []
   for row, spread in zip(points, scales, strict=True):
     total = 0
@@ -90,7 +95,7 @@ def grid_twin(params, grid, points, scales):
       for name in sorted(params):
         table = np.asarray(params[name], np.float64)
         n = len(table)
-        position = (x / grid.bbox_scaling + 1) / 2 * n - 0.5
+        position = (x - low_corner) / sides * n - 0.5
         low = np.floor(position).astype(int)
         value = np.zeros(table.shape[-1])
         for corner in np.ndindex(2, 2, 2):
@@ -98,7 +103,7 @@ def grid_twin(params, grid, points, scales):
           if np.all((cell >= 0) & (cell < n)):
             weight = np.prod(1 - np.abs(position - cell))
             value = value + weight * table[tuple(cell)]
-        argument = 1 / (np.sqrt(8) * scale / (2 * grid.bbox_scaling) * n)
+        argument = 1 / (np.sqrt(8) * scale / mean_side * n)
         w = np.sqrt(1 - np.exp(-4 * argument**2 / np.pi))
         floor = grid.hash_init_range / grid.precondition_scaling
         typical = np.sqrt(floor**2 + np.mean(table**2))
@@ -108,8 +113,13 @@ def grid_twin(params, grid, points, scales):
   return np.array(out)
 
 
-def test_features_fade_and_average_as_by_loops():
+BOX = ((-1.5, -0.5, -2.0), (1.0, 1.5, 3.0))
+
+
+@pytest.mark.parametrize('box', [2.0, BOX, np.array(BOX), BOX[::-1]], ids=str)
+def test_features_fade_and_average_as_by_loops(box):
   grid = encodings.HashEncoding(
+    bbox_scaling=box,
     hash_map_size=5000,
     min_grid_size=4,
     max_grid_size=16,
