@@ -4,15 +4,17 @@ import dataclasses
 import json
 import pathlib
 import re
+import sys
 
 import jax
 import jax.numpy as jnp
+import model_util
 import numpy as np
 import ops_util
 import pytest
 
 from multinerf import losses, parallel
-from multinerf.config import schema
+from multinerf.config import gin_setup, schema
 from multinerf.data import base, images
 from multinerf.training import schedules
 
@@ -115,3 +117,62 @@ def test_the_example_field_gives_density_and_colour(plugins):
   output, _ = field.init_with_output(jax.random.key(0), None, samples)
   assert output.density.shape == (2, 5) and output.rgb.shape == (2, 5, 3)
   assert np.all(output.density > 0)
+
+
+MY_ENCODER = '''
+
+class Waves(nn.Module):
+  """One learned sine per feature."""
+
+  width: int = 4
+
+  @nn.compact
+  def __call__(self, points, scales=None):
+    waves = self.param('waves', nn.initializers.ones, (3, self.width))
+    return jnp.sin(points @ waves).mean(axis=-2)
+'''
+
+
+def test_the_example_s_gin_block_builds_a_model_of_plug_ins(
+  tmp_path, monkeypatch
+):
+  page = TEXT['docs/architecture.md']
+  (blob,) = re.findall(r'```python\n([^`]*class Blob[^`]*)```', page)
+  (block,) = re.findall(r'```\n(import my_plugins\n[^`]*)```', page)
+  source = (blob + MY_ENCODER).replace(
+    '\nclass ', '\n@gin.configurable\nclass '
+  )
+  (tmp_path / 'my_plugins.py').write_text('import gin\n' + source)
+  monkeypatch.syspath_prepend(str(tmp_path))
+  monkeypatch.delitem(sys.modules, 'my_plugins', raising=False)
+
+  def shapes(*bindings):
+    setup = gin_setup.load('blender_256.gin', bindings)
+    tree = model_util.shapes(setup.build_model(), model_util.rays(2))
+    return setup.build_model(), tree
+
+  # Blob reads no encoder: PropMLP does.
+  model, tree = shapes(
+    *block.splitlines(), 'PropMLP.encoder = @Waves()', 'Waves.width = 5'
+  )
+  assert type(model.nerf_mlp).__name__ == 'Blob'
+  assert tree['nerf_mlp/scale'] == ()
+  assert tree['PropMLP_0/encoder/waves'] == (3, 5)
+  assert tree['PropMLP_0/Dense_0/kernel'][0] == 5
+  assert not any(path.startswith('NerfMLP_0') for path in tree)
+  # The block's other line, where an MLP is left to read an encoder.
+  _, tree = shapes(*(x for x in block.splitlines() if 'Blob' not in x))
+  assert tree['NerfMLP_0/encoder/grid_0016'] == (16, 16, 16, 2)
+
+
+def test_the_example_program_calls_a_hook_after_every_step(plugins):
+  class Trainer:
+    step_number, last_step, device_state = 3, 6, 'state'
+
+    def step(self):
+      self.step_number += 1
+      return {'loss': self.step_number}
+
+  seen = []
+  plugins['fit'](Trainer(), [lambda *args: seen.append(args)])
+  assert seen == [(i, 'state', {'loss': i}) for i in (4, 5, 6)]
