@@ -36,11 +36,17 @@ SCRIPTS_LAYER = 7  # train.py, eval.py, render.py, scripts/, benchmarks/
 
 DEVICE_CALLS = (
   r'jax\.(pmap|shard_map|distributed|sharding|process_\w+|host_\w+'
-  r'|devices|local_devices|device_count|local_device_count'
+  r'|default_backend|devices|local_devices|device_count|local_device_count'
   r'|device_put_replicated|device_put_sharded'
   r'|experimental\.(multihost_utils|shard_map|mesh_utils)'
   r'|lax\.(psum\w*|pmean|pmax|pmin|ppermute|pshuffle|pswapaxes|axis_index'
   r'|axis_size|all_gather|all_to_all))|flax\.jax_utils'
+)
+# Methods and properties of arrays and devices, whatever the variable is called.
+DEVICE_ATTRIBUTES = (
+  'addressable_data',
+  'addressable_shards',
+  'memory_stats',
 )
 # (full dotted name, where it may be used, why nowhere else).
 NAME_RULES = tuple(
@@ -232,6 +238,14 @@ def check_names(modules: list[Module]) -> list[str]:
       for pattern, where, why in NAME_RULES:
         if pattern.match(name) and not where.match(m.path):
           bad.append(f'{m.path}:{line}: {name}: {why}')
+    for node in ast.walk(m.tree):
+      if (
+        isinstance(node, ast.Attribute)
+        and node.attr in DEVICE_ATTRIBUTES
+        and m.unit != 'parallel'
+      ):
+        where = f'{m.path}:{node.lineno}'
+        bad.append(f'{where}: .{node.attr}: belongs to parallel/')
     for i, text in enumerate(m.source.splitlines(), 1):
       if re.search(r'\.\./shared|\bshared/(spec|golden|data|design)', text):
         bad.append(f'{m.path}:{i}: names the workshop folder shared/')
@@ -309,6 +323,9 @@ PLANTED = [
   ('app/a.py', 'import jax as j\nn = j.devices()', 'jax.devices: belongs'),
   ('data/a.py', 'import jax\ni = jax.process_index()', 'process_index: b'),
   ('data/a.py', 'import jax\ni = jax.local_device_count()', 'device_count'),
+  ('app/a.py', 'import jax\nb = jax.default_backend()', 'default_backend: b'),
+  ('app/a.py', 'def _f(x):\n  return x.memory_stats()', '.memory_stats: be'),
+  ('app/a.py', 'def _f(x):\n  return x[0].addressable_shards', 'shards: be'),
   ('data/a.py', 'import numpy as np\nnp.random.seed(0)', 'random state'),
   ('data/a.py', 'from numpy import random as r\nr.rand()', 'random state'),
   ('data/a.py', 'import random\nrandom.random()', 'random state'),
@@ -349,6 +366,15 @@ def plant(root: pathlib.Path, path: str, source: str) -> list[Module]:
     (file.parent / '__init__.py').touch()
     file.write_text(text, encoding='utf-8')
   return find_modules(root)
+
+
+def test_the_architecture_page_has_every_package_in_its_table():
+  page = (CHECKOUT / 'docs' / 'architecture.md').read_text(encoding='utf-8')
+  named = re.findall(r'^\| `(\w+)` \|', page, re.MULTILINE)
+  assert sorted(named) == sorted(LAYERS)
+  # And in the picture.
+  (picture,) = re.findall(r'```\n(L7 .*?)```', page, re.DOTALL)
+  assert set(LAYERS) <= set(re.findall(r'\w+', picture))
 
 
 def test_checks_accept_a_clean_package(tmp_path):

@@ -115,9 +115,14 @@ def device_count() -> int:
   return jax.device_count()
 
 
+def platform() -> str:
+  """Returns the kind of the devices: 'cpu', 'gpu' or 'tpu'."""
+  return jax.default_backend()
+
+
 def is_cpu() -> bool:
   """Returns whether the devices are CPUs."""
-  return jax.default_backend() == 'cpu'
+  return platform() == 'cpu'
 
 
 def device_description() -> str:
@@ -322,6 +327,16 @@ def free_memory() -> int | None:
     free.append(stats['bytes_limit'] - stats['bytes_in_use'] if known else None)
   everywhere = [x for one in processes.gather(free) for x in one]
   return None if None in everywhere else min(everywhere)
+
+
+def peak_memory() -> int | None:
+  """Returns the most bytes ever in use on a device of this process.
+
+  None: the devices use the host's memory.
+  """
+  stats = [device.memory_stats() or {} for device in jax.local_devices()]
+  peaks = [s['peak_bytes_in_use'] for s in stats if 'peak_bytes_in_use' in s]
+  return max(peaks, default=None)
 
 
 def _mesh() -> jax.sharding.Mesh:

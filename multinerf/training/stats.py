@@ -13,6 +13,8 @@ import flax.struct
 import jax.numpy as jnp
 import numpy as np
 
+from multinerf import parallel
+
 
 @flax.struct.dataclass
 class PackedStats:
@@ -61,7 +63,7 @@ def unpack(packed: Sequence[PackedStats]) -> dict[str, np.ndarray]:
     whose values are those of the last step.
   """
   first = packed[0]
-  parts = [np.asarray(p.values.addressable_shards[0].data)[0] for p in packed]
+  parts = [parallel.unreplicate(p.values) for p in packed]
   table = np.concatenate([p.reshape(-1, p.shape[-1]) for p in parts])
   out, start = {}, 0
   for name, shape in first.layout:

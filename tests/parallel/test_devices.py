@@ -198,6 +198,18 @@ def test_moved_arrays_keep_their_values_and_lie_on_their_devices():
 
 def test_cpu_devices_have_no_memory_of_their_own():
   assert parallel.free_memory() is None
+  assert parallel.peak_memory() is None
+  assert parallel.platform() == 'cpu'
+
+
+def test_the_peak_is_that_of_the_device_that_needed_most(monkeypatch):
+  class Device:
+    def __init__(self, **stats):
+      self.memory_stats = lambda: stats or None
+
+  devices = [Device(peak_bytes_in_use=n, bytes_in_use=9) for n in (5, 7, 6)]
+  monkeypatch.setattr(jax, 'local_devices', lambda: [Device(), *devices])
+  assert parallel.peak_memory() == 7
 
 
 DEVICE_PER_CORE = """

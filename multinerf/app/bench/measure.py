@@ -94,10 +94,10 @@ def main(argv: list[str] | None = None) -> int:
 def machine() -> dict[str, Any]:
   """What the devices are, and what they can do at best."""
   kinds = ['float32']
-  if not peaks.on_cpu():
+  if not parallel.is_cpu():
     kinds += ['tensorfloat32', 'bfloat16']
   return {
-    'platform': jax.default_backend(),
+    'platform': parallel.platform(),
     'devices': parallel.device_description(),
     'num_devices': parallel.local_device_count(),
     'num_cores': len(parallel.available_cores()),
@@ -148,9 +148,7 @@ def preset(options: Options, folder: pathlib.Path) -> dict[str, Any]:
     found['training'] = _rates(
       lambda: _train(trainer), peak, costs.training, options.seconds
     ) | {'source': costs.training_source}
-    found['device_peak_bytes'] = peaks.device_peak_bytes(
-      trainer.device_state.params
-    )
+    found['device_peak_bytes'] = parallel.peak_memory()
     if not options.speed_only:
       found |= _host(config, scene, found['training'])
       found |= _checkpoint(trainer)
@@ -175,7 +173,7 @@ class Peaks:
   def __init__(self, size: int = 0):
     self._float32 = peaks.MatmulPeak('float32', size)
     self._bfloat16 = None
-    if not peaks.on_cpu():
+    if not parallel.is_cpu():
       self._bfloat16 = peaks.MatmulPeak('bfloat16', size)
 
   def sample(self) -> tuple[peaks.Seconds, float | None]:
@@ -238,7 +236,7 @@ def _rates(
     'matmul_gflops_best': peak.best,
     'num_rounds': len(rounds),
   }
-  if peaks.on_cpu():
+  if parallel.is_cpu():
     found['utilisation_busy'] = utilisation(lambda p: p[0].busy, 1)
   else:
     found['utilisation_bfloat16'] = utilisation(lambda p: p[1], 0)
@@ -272,7 +270,7 @@ def _batch_size(options, config, costs: work.Work, peak: Peaks) -> int:
   wanted = options.batch_size
   if not wanted:
     wanted = config.batch_size
-    if peaks.on_cpu():
+    if parallel.is_cpu():
       rate = 1e3 * peak.best_busy * count * _GUESSED_UTILISATION
       rays = max(1.0, rate / costs.training * options.step_seconds)
       # Below some rays a device, what does not depend on their number counts.
@@ -328,7 +326,7 @@ def _checkpoint(trainer: trainer_lib.Trainer) -> dict[str, Any]:
 
 def _side(options, costs: work.Work, training: dict[str, Any]) -> int:
   """Pixels per side of the views to render: a view takes about a step."""
-  if not peaks.on_cpu():
+  if not parallel.is_cpu():
     return _MAX_SIDE
   rate = training['rays_per_s'] * costs.training / costs.rendering
   side = (rate * options.step_seconds) ** 0.5

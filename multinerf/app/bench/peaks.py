@@ -39,11 +39,6 @@ class Seconds(NamedTuple):
   busy: float
 
 
-def on_cpu() -> bool:
-  """Whether JAX computes on the processor."""
-  return jax.default_backend() == 'cpu'
-
-
 class MatmulPeak:
   """Measures products of square matrices as often as it is asked.
 
@@ -54,7 +49,7 @@ class MatmulPeak:
   """
 
   def __init__(self, kind: str = 'float32', size: int = 0):
-    cpu = on_cpu()
+    cpu = parallel.is_cpu()
     size = size or (_CPU_SIZE if cpu else _ACCELERATOR_SIZE)
     # Where virtual devices share a processor, one program that uses all cores
     # may be faster than one for each: the faster one counts.
@@ -96,7 +91,7 @@ def _prepare(kind: str, n: int, spread: bool):
   """A compiled chain of products of n x n matrices, and its FLOP."""
   dtype = jnp.bfloat16 if kind == 'bfloat16' else jnp.float32
   precision = 'highest' if kind == 'float32' else None
-  wanted = _CPU_FLOP if on_cpu() else _ACCELERATOR_FLOP
+  wanted = _CPU_FLOP if parallel.is_cpu() else _ACCELERATOR_FLOP
   length = min(_MAX_CHAIN, max(1, round(wanted / (2 * n**3))))
 
   def chain(x, y):
@@ -116,7 +111,7 @@ def _prepare(kind: str, n: int, spread: bool):
 
 def survey() -> dict[str, float]:
   """GFLOP/s by side of the matrices, float32, over all devices."""
-  sizes = SURVEY[on_cpu()]
+  sizes = SURVEY[parallel.is_cpu()]
   return {str(n): MatmulPeak('float32', n).sample().clock for n in sizes}
 
 
@@ -128,7 +123,7 @@ def copy_gb_per_s(num_floats: int | None = None, repeats: int = 5) -> float:
     repeats: How often.
   """
   if num_floats is None:
-    num_floats = _CPU_COPY if on_cpu() else _ACCELERATOR_COPY
+    num_floats = _CPU_COPY if parallel.is_cpu() else _ACCELERATOR_COPY
   count = parallel.local_device_count()
   x = parallel.replicate(np.ones(num_floats // count, np.float32))
   negate = parallel.pmap_step(jnp.negative, donate_state=False)
@@ -136,13 +131,6 @@ def copy_gb_per_s(num_floats: int | None = None, repeats: int = 5) -> float:
   parallel.wait(run())
   best = min(seconds(run).clock for _ in range(repeats))
   return 2 * x.nbytes / best / 1e9
-
-
-def device_peak_bytes(tree: Any) -> int | None:
-  """Most memory ever in use on one device of a tree's arrays, if it says."""
-  shard = jax.tree.leaves(tree)[0].addressable_shards[0].data
-  stats = shard.device.memory_stats()
-  return (stats or {}).get('peak_bytes_in_use')
 
 
 def seconds(run: Callable[[], Any]) -> Seconds:

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from multinerf import errors, types
+from multinerf import errors, parallel, types
 from multinerf.compat.multinerf import utils as multinerf_utils
 from multinerf.data import prefetch
 from multinerf.ops import stepfun
@@ -166,7 +166,7 @@ def dummy_rays(
 
 def device_is_tpu() -> bool:
   """Whether computations run on a TPU by default."""
-  return jax.default_backend() == 'tpu'
+  return parallel.platform() == 'tpu'
 
 
 def load_npy(pth: str | os.PathLike) -> np.ndarray:
