@@ -38,8 +38,8 @@ def check_near(model: Any, near: Any) -> None:
 
   Args:
     model: Any model.
-    near: Near bounds of cameras, one or an array, before a box crops them: of a ray that misses
-      the box, near = far = 0, the curve is not asked.
+    near: Near bounds of cameras, one or an array, before a box crops them: of
+      a ray that misses the box, near = far = 0, the curve is not asked.
 
   Raises:
     ConfigError: 1/t or log t of near <= 0.
