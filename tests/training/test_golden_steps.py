@@ -93,16 +93,17 @@ def test_three_steps_match_the_reference(golden, name, monkeypatch):
         got[i][stat], data[key], rtol=rtol, atol=1e-6, err_msg=key
       )
   _check_clipped_gradients(data, states[0], rtol=5e-3 if loose else 5e-4)
+  before = _flat(golden_model.params(data)['params'])
   for count, state_after in ((1, states[0]), (3, states[2])):
-    rate = max(float(data[f'train/step{i}/lr']) for i in range(count))
     ours = _flat(state_after.params['params'])
     for path, value in ours.items():
       want = data[f'params{count}/{path}']
-      # An entry whose gradient is 0 but for rounding moves by up to the
-      # learning rate either way (golden/README.md, "Comparing").
-      np.testing.assert_allclose(
-        value, want, rtol=1e-4, atol=2 * rate * count, err_msg=path
-      )
+      # As vectors: an entry whose gradient is 0 but for rounding moves by up to
+      # the learning rate either way (golden/README.md, "Comparing"). No update
+      # is an error of 1, a reversed one of 2; seen: 0.005, loose 0.04.
+      error = np.linalg.norm(value - want)
+      size = np.linalg.norm(want - before[path])
+      assert error <= (0.3 if loose else 0.1) * size, (path, error / size)
       moved = np.abs(value - want) > 1e-5 + 1e-4 * np.abs(want)
       assert moved.mean() < (0.5 if loose else 0.05), (path, moved.mean())
 
