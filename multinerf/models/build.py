@@ -1,5 +1,7 @@
 """Small changes to a model that is a value like any other."""
 
+from typing import Any
+
 from multinerf import errors
 from multinerf.models import model as model_lib
 
@@ -34,12 +36,11 @@ def with_compute_dtype(
         f'{type(field).__name__}, which has no attribute compute_dtype: give it '
         f'one, or leave {option} at its default (gin: {option}).'
       )
-  return model.clone(
-    **{
-      name: field.clone(compute_dtype=compute_dtype)
-      for name, field in fields.items()
-    }
-  )
+  changes: dict[str, Any] = {
+    name: field.clone(compute_dtype=compute_dtype)
+    for name, field in fields.items()
+  }
+  return model.clone(**changes)
 
 
 def check_num_images(model: model_lib.Model, num_images: int) -> None:
