@@ -116,6 +116,7 @@ _ABSENT: Mapping[str, tuple[str, ...]] = {
   'bounds in metres': ('near_plane_meters', 'far_plane_meters'),
   'ARCore': ('arcore_format_pose_file',),
   'OpenEXR images': ('use_exrs',),
+  'grids whose sizes an MLP chooses': ('extra_grid_kwargs',),
 }
 
 

@@ -14,9 +14,10 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Key
 
 from multinerf import errors, parallel
+from multinerf.models import keys
 from multinerf.ops import (
   coord,
   curves,
@@ -24,6 +25,7 @@ from multinerf.ops import (
   frustum,
   geopoly,
   hash_grid,
+  multisample,
 )
 
 
@@ -109,6 +111,28 @@ def _stored(x: Float[Array, '*batch k']) -> Float[Array, '*batch k']:
   return coord.project(x, jnp.eye(x.shape[-1], dtype=x.dtype))
 
 
+def control_points(
+  ray_keys: Key[Array, '*batch'] | None, samples: frustum.Samples, basis: str
+) -> tuple[Array, Array]:
+  """`multisample.control_points`, turned at random if there are keys."""
+  jitter = None
+  if ray_keys is not None and basis != 'mean':
+    jitter = keys.uniform(ray_keys, (samples.means.shape[-2], 2))
+  return multisample.control_points(samples, basis, jitter=jitter)
+
+
+def read(
+  encoder: Any,
+  points: Float[Array, '*batch n k 3'],
+  scales: Float[Array, '*batch n k'] | None,
+  ray_keys: Key[Array, '*batch'] | None,
+) -> Float[Array, '*batch n f']:
+  """encoder(points, scales), with a key per ray if it asks for jitter."""
+  if ray_keys is None or not getattr(encoder, 'jitter_coordinates', False):
+    return encoder(points, scales)
+  return encoder(points, scales, ray_keys=ray_keys)
+
+
 def _uniform(scale):
   def init(key, shape, dtype=jnp.float32):
     return jax.random.uniform(key, shape, dtype, -scale, scale)
@@ -161,6 +185,8 @@ class HashEncoding(nn.Module):
       is. A sample's extent is then measured by the geometric mean of the sides.
     append_scale: With scales, also give each level's weight as a feature, in
       units of its typical value.
+    jitter_coordinates: Training moves every point by up to half a cell along
+      each axis, at each level by itself, which blurs the grid's corners.
   """
 
   hash_map_size: int = 2**19
@@ -172,6 +198,7 @@ class HashEncoding(nn.Module):
   precondition_scaling: float = 10.0
   bbox_scaling: float | tuple[_Corner, _Corner] | np.ndarray = 2.0
   append_scale: bool = True
+  jitter_coordinates: bool = False
 
   def __post_init__(self):
     if np.ndim(self.bbox_scaling) > 0:
@@ -206,6 +233,8 @@ class HashEncoding(nn.Module):
     self,
     points: Float[Array, '*batch n k 3'],
     scales: Float[Array, '*batch n k'] | None = None,
+    *,
+    ray_keys: Key[Array, '*batch'] | None = None,
   ) -> Float[Array, '*batch n f']:
     """Features of each sample, coarsest level first.
 
@@ -213,6 +242,7 @@ class HashEncoding(nn.Module):
       points: Points that stand for a sample; features are their mean.
       scales: Standard deviation of the isotropic Gaussian at each, in the
         units of points; None: features of all levels count fully.
+      ray_keys: One key per ray for `jitter_coordinates`; None: no jitter.
 
     Returns:
       num_features for each level, with scales and `append_scale` twice that:
@@ -220,16 +250,25 @@ class HashEncoding(nn.Module):
     """
     sizes, tables = self._tables()
     x, side = self._place(points)
-    flat = [table.reshape(-1, self.num_features) for table in tables]
-    features = hash_grid.lookup(
-      flat, x, sizes=sizes, table_size=self.hash_map_size
-    )
+    features = self._lookup(tables, sizes, x, ray_keys)
     if scales is not None:
       features = features.reshape(*x.shape[:-1], len(sizes), self.num_features)
       spread = scales[..., None] / side
       features = self._weigh(features, tables, spread * np.array(sizes))
       features = features.reshape(*x.shape[:-1], -1)
     return jnp.mean(features, axis=-2) * self.precondition_scaling
+
+  def _lookup(self, tables, sizes, x, ray_keys):
+    """All levels at `x` in [0, 1]^3, or around it."""
+    flat = [table.reshape(-1, self.num_features) for table in tables]
+    lookup = functools.partial(hash_grid.lookup, table_size=self.hash_map_size)
+    if ray_keys is None or not self.jitter_coordinates:
+      return lookup(flat, x, sizes=sizes)
+    levels = []
+    for i, (table, size) in enumerate(zip(flat, sizes, strict=True)):
+      u = keys.uniform(keys.fold(ray_keys, i), x.shape[ray_keys.ndim :])
+      levels.append(lookup([table], x + (u - 0.5) / size, sizes=[size]))
+    return jnp.concatenate(levels, axis=-1)
 
   def _tables(self):
     """(sizes, tables) of the levels."""

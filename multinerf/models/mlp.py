@@ -18,11 +18,11 @@ from jaxtyping import Array, Float, Key
 
 from multinerf import types
 from multinerf.models import dense, encodings, glo, keys
-from multinerf.ops import color, coord, directional, frustum, multisample
+from multinerf.ops import color, coord, directional, frustum
 
 Activation = Callable[[Any], Any]
 # Uses of a ray's key.
-_BOTTLENECK_NOISE, _DENSITY_NOISE, _MULTISAMPLE = 0, 1, 2
+_BOTTLENECK_NOISE, _DENSITY_NOISE, _MULTISAMPLE, _GRID_JITTER = range(4)
 
 
 class MLP(nn.Module):
@@ -226,13 +226,10 @@ class MLP(nn.Module):
 
     if encoder is None:
       return lambda shift: ([posenc(shift)], None)
-    jitter = None
-    if ray_keys is not None and self.unscented_mip_basis != 'mean':
-      shape = (samples.means.shape[-2], 2)
-      jitter = keys.uniform(keys.fold(ray_keys, _MULTISAMPLE), shape)
-    points, scales = multisample.control_points(
-      samples, self.unscented_mip_basis, jitter=jitter
+    points, scales = encodings.control_points(
+      keys.fold(ray_keys, _MULTISAMPLE), samples, self.unscented_mip_basis
     )
+    grid_keys = keys.fold(ray_keys, _GRID_JITTER)
     # Scales are for warped space; without a warp camp_zipnerf has none.
     has_scales = self.unscented_scale_mult > 0 and self.warp_fn is not None
     scales = self.unscented_scale_mult * scales if has_scales else None
@@ -244,7 +241,7 @@ class MLP(nn.Module):
         moved, spread = coord.track_isotropic(self.warp_fn, moved, spread)
       if warps_first:
         moved += shift_all
-      parts = [encoder(moved, spread)]
+      parts = [encodings.read(encoder, moved, spread, grid_keys)]
       if self.use_posenc_with_grid:
         parts.append(self.posenc_feature_scale * posenc(shift))
       inside = None

@@ -1,13 +1,16 @@
-"""Options of the grid beyond its sizes: the box."""
+"""Options of the grid beyond its sizes: the box, jitter."""
 
 import jax
 import jax.numpy as jnp
+import model_util
 import numpy as np
 import pytest
+from scipy import stats
 
-from multinerf import errors
+from multinerf import errors, models
 from multinerf.config import gin_setup
 from multinerf.models import encodings
+from multinerf.ops import frustum
 
 BOX = ((-1.5, -0.5, -2.0), (1.0, 1.5, 3.0))
 GRID = dict(
@@ -70,3 +73,101 @@ def test_gin_gives_a_box_to_zipnerf_s_grids_and_to_encoders():
   assert f'HashEncoding.bbox_scaling = {BOX}' in setup.operative_config_str
   setup = gin_setup.load([], [text, 'NerfMLP.encoder = @HashEncoding()'])
   assert setup.build_model().nerf_mlp.encoder.bbox_scaling == BOX
+
+
+# --- jitter ---------------------------------------------------------------
+
+
+def index_grid():
+  """A grid of levels 4, 8 and 16 whose features are the cells' coordinates."""
+  grid = encodings.HashEncoding(
+    **{**GRID, 'hash_map_size': 16**3},
+    num_features=3,
+    bbox_scaling=1.0,
+    precondition_scaling=1.0,
+    append_scale=False,
+    jitter_coordinates=True,
+  )
+  tables = {
+    f'grid_{n:02d}': jnp.stack(
+      jnp.meshgrid(*[jnp.arange(n, dtype=jnp.float32)] * 3, indexing='ij'), -1
+    )
+    for n in (4, 8, 16)
+  }
+  return grid, {'params': tables}
+
+
+def test_jitter_moves_every_point_by_half_a_cell_at_each_level_by_itself():
+  grid, params = index_grid()
+  points = jax.random.uniform(
+    jax.random.key(0), (200, 4, 1, 3), minval=-0.45, maxval=0.45
+  )
+  keys = model_util.ray_keys(200)
+  plain = grid.apply(params, points)
+  moved = np.asarray(grid.apply(params, points, ray_keys=keys))
+  # The interpolation of coordinates is the coordinate: cells, in all levels.
+  np.testing.assert_allclose(
+    plain[..., :3], points[..., 0, :] * 2 + 1.5, atol=1e-5
+  )
+  offsets = (moved - plain).reshape(800, 9)
+  assert np.abs(offsets).max() <= 0.5 + 1e-4
+  for column in offsets.T:
+    assert stats.kstest(column, 'uniform', (-0.5, 1)).pvalue > 1e-3
+  # 5 sigma of 36 correlations of 800 numbers each.
+  correlation = np.corrcoef(offsets.T) - np.eye(9)
+  assert np.abs(correlation).max() < 5 / np.sqrt(800)
+  alone = grid.apply(params, points[7:8], ray_keys=keys[7:8])
+  np.testing.assert_allclose(moved[7:8], alone, atol=1e-5)
+
+
+def test_jitter_blurs_as_the_mean_over_a_lattice_of_offsets_does():
+  grid = encodings.HashEncoding(
+    min_grid_size=8,
+    max_grid_size=8,
+    hash_map_size=64,
+    jitter_coordinates=True,
+    hash_init_range=1.0,
+    bbox_scaling=1.0,
+  )
+  point = jnp.array([0.21, -0.33, 0.08])
+  params = grid.init(jax.random.key(0), point[None, None])
+  num = 20_000
+  found = grid.apply(
+    params,
+    jnp.broadcast_to(point, (num, 1, 1, 3)),
+    ray_keys=model_util.ray_keys(num),
+  )[:, 0]
+  steps = (np.arange(16) + 0.5) / 16 - 0.5
+  offsets = np.stack(np.meshgrid(*[steps] * 3, indexing='ij'), -1)
+  near = point + jnp.float32(offsets.reshape(-1, 1, 1, 3)) * 2 / 8
+  want = np.mean(grid.apply(params, near)[:, 0], axis=0)
+  # 4 sigma of the mean of that many.
+  tolerance = 4 * np.std(found, axis=0).max() / np.sqrt(num)
+  np.testing.assert_allclose(np.mean(found, axis=0), want, atol=tolerance)
+
+
+@pytest.mark.parametrize('option', [True, False])
+def test_a_field_jitters_its_grid_in_training_only(option):
+  grid = encodings.HashEncoding(**GRID, jitter_coordinates=option)
+  net = models.MLP(
+    net_depth=1,
+    net_width=8,
+    disable_rgb=True,
+    disable_density_normals=True,
+    encoder=grid.clone(hash_init_range=1.0),
+  )
+  samples = frustum.sample_points(
+    jax.random.uniform(jax.random.key(2), (4, 3, 3)), 0.1
+  )
+  params = net.init(jax.random.key(0), None, samples)
+  density = lambda keys: np.asarray(net.apply(params, keys, samples).density)
+  first, second = (density(model_util.ray_keys(4, seed)) for seed in (0, 1))
+  assert np.array_equal(first, second) != option
+  np.testing.assert_array_equal(density(None), density(None))
+  np.testing.assert_array_equal(first, density(model_util.ray_keys(4, 0)))
+
+
+def test_sizes_that_an_mlp_chooses_for_its_grid_are_refused():
+  binding = "MLP.extra_grid_kwargs = {'max_grid_size': 64}"
+  with pytest.raises(errors.ConfigError, match='sizes an MLP chooses'):
+    gin_setup.load([], binding)
