@@ -48,7 +48,7 @@ class ParamsHook:
 
   def _write(self, tag, values, step) -> None:
     """The pictures of one array."""
-    few = values.ravel()[:: -(-values.size // _MAX_NUMBERS)]
+    few = values.ravel()[:: -(-values.size // _MAX_NUMBERS)].astype(np.float32)
     self._writer.histogram(tag, few, step)
     large = np.abs(few[np.abs(few) > _LEAST_MAGNITUDE])
     self._writer.histogram(f'{tag}_loghist', np.log10(large), step)

@@ -187,6 +187,11 @@ class HashEncoding(nn.Module):
       units of its typical value.
     jitter_coordinates: Training moves every point by up to half a cell along
       each axis, at each level by itself, which blurs the grid's corners.
+    use_float16_hash: Hashed levels are stored with 16 bits, which halves them
+      in memory and in checkpoints. Arithmetic, gradients and Adam's moments are
+      float32, the moments as large as ever; the sum of value and step is
+      rounded, so that a step below 1/4000 of the value is lost, which small
+      rates make more and more of.
   """
 
   hash_map_size: int = 2**19
@@ -199,6 +204,7 @@ class HashEncoding(nn.Module):
   bbox_scaling: float | tuple[_Corner, _Corner] | np.ndarray = 2.0
   append_scale: bool = True
   jitter_coordinates: bool = False
+  use_float16_hash: bool = False
 
   def __post_init__(self):
     if np.ndim(self.bbox_scaling) > 0:
@@ -271,7 +277,7 @@ class HashEncoding(nn.Module):
     return jnp.concatenate(levels, axis=-1)
 
   def _tables(self):
-    """(sizes, tables) of the levels."""
+    """(sizes, tables) of the levels, float32."""
     sizes = hash_grid.grid_sizes(
       self.min_grid_size, self.max_grid_size, self.scale_supersample
     )
@@ -281,9 +287,15 @@ class HashEncoding(nn.Module):
     for size in sizes:
       if hash_grid.is_dense(size, self.hash_map_size):
         name, shape = f'grid_{size:0{digits}d}', (size,) * 3
+        stored = jnp.float32
       else:
         name, shape = f'hash_{size:0{digits}d}', (self.hash_map_size,)
-      tables.append(self.param(name, init, (*shape, self.num_features)))
+        stored = jnp.float16 if self.use_float16_hash else jnp.float32
+      shape = (*shape, self.num_features)
+      table = self.param(
+        name, lambda *args, to=stored: init(*args).astype(to), shape
+      )
+      tables.append(table.astype(jnp.float32))
     return sizes, tables
 
   def _weigh(self, features, tables, cells):

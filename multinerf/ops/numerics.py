@@ -7,6 +7,7 @@ on the range where the plain function is finite they are its own. Names follow
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -36,6 +37,13 @@ def matmul(
   a thousandth, which high-frequency encodings amplify.
   """
   return jnp.matmul(a, b, precision=jax.lax.Precision.HIGHEST)
+
+
+def widen(tree: Any) -> Any:
+  """The tree with its float16 arrays as float32."""
+  return jax.tree.map(
+    lambda x: x.astype(jnp.float32) if x.dtype == jnp.float16 else x, tree
+  )
 
 
 def noop(x):

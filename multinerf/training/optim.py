@@ -10,6 +10,7 @@ import optax
 from jaxtyping import Array, Int
 
 from multinerf import errors
+from multinerf.ops import numerics
 from multinerf.training import schedules
 
 
@@ -79,7 +80,9 @@ def make_optimizer(cfg: OptimConfig) -> optax.GradientTransformation:
   The state is Adam's own, `{0: {count, mu, nu}, 1: {count}}`, as in upstream's
   checkpoints: clipping is stateless and wrapped around it. With
   `lr_init_grid` there are two such states, each `{inner_state: ...}`: 0 of all
-  other parameters, 1 of the grids.
+  other parameters, 1 of the grids. Moments of parameters that are stored as
+  float16 are float32: the squares of gradients would vanish, and Adam divide
+  by 0.
 
   Raises:
     ConfigError: Only one of `lr_init_grid` and `lr_final_grid` is set, or the
@@ -97,10 +100,13 @@ def make_optimizer(cfg: OptimConfig) -> optax.GradientTransformation:
     )
 
   def update(updates, state, params=None):
-    clipped, _ = clip.update(updates, optax.EmptyState())
+    clipped, _ = clip.update(numerics.widen(updates), optax.EmptyState())
     return adam.update(clipped, state, params)
 
-  return optax.GradientTransformation(adam.init, update)
+  def init(params):
+    return adam.init(numerics.widen(params))
+
+  return optax.GradientTransformation(init, update)
 
 
 def _adam(cfg, schedule):

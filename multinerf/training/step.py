@@ -12,7 +12,7 @@ from multinerf import losses, parallel, types
 from multinerf.cameras import projection
 from multinerf.data import resident
 from multinerf.models import chunks
-from multinerf.ops import color
+from multinerf.ops import color, numerics
 from multinerf.training import gradients, optim, schedules, state
 from multinerf.training import stats as stats_lib
 
@@ -146,8 +146,15 @@ def make_train_step(
       shape = rays.origins.shape[:-1]
       keys = ray_keys(train_state.seed, train_state.step, shape)
     frac = train_frac(train_state.step, cfg.max_steps)
+    # By float32 copies of what is stored as float16, where gradients of means
+    # over a batch would vanish.
     grads, (stats, rgb, loss_state) = gradient_fn(
-      train_state.params, keys, rays, batch, frac, train_state.loss_state
+      numerics.widen(train_state.params),
+      keys,
+      rays,
+      batch,
+      frac,
+      train_state.loss_state,
     )
     train_state = train_state.replace(loss_state=loss_state)
     moments = _color_moments(rgb)
@@ -191,12 +198,9 @@ def _apply(optimizer, train_state, grads, stats, reported):
   stats['psnrs'] = color.mse_to_psnr(jnp.maximum(stats['mses'], 1e-10))
   stats['psnr'] = stats['psnrs'][-1]
   finite, bad = optim.zero_nonfinite(grads)
-  updates, opt_state = optimizer.update(
-    finite, train_state.opt_state, train_state.params
-  )
-  details = _only_if(
-    reported, lambda: _update_stats(train_state.params, grads, updates)
-  )
+  params = numerics.widen(train_state.params)
+  updates, opt_state = optimizer.update(finite, train_state.opt_state, params)
+  details = _only_if(reported, lambda: _update_stats(params, grads, updates))
   run = jnp.where(bad > 0, train_state.nonfinite_steps + 1, 0)
   stats |= {'nonfinite_grads': bad, 'nonfinite_steps': run}
   new_state = train_state.replace(
