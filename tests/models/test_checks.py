@@ -144,7 +144,9 @@ def test_models_of_other_classes_are_not_judged():
 
 
 @pytest.mark.parametrize(
-  'fn', [jnp.reciprocal, jnp.log, (jnp.log, jnp.exp, {})], ids=str
+  'fn',
+  [jnp.reciprocal, jnp.log, (jnp.log, jnp.exp, {})],
+  ids=['reciprocal', 'log', 'tuple'],
 )
 @pytest.mark.parametrize('near', [0.0, np.array([0.2, -1.0]), np.zeros(3)])
 def test_a_curve_that_is_infinite_where_rays_begin_is_refused(fn, near):
@@ -156,6 +158,8 @@ def test_a_curve_that_is_infinite_where_rays_begin_is_refused(fn, near):
   models.check_for_scene(net, 3, np.array([0.2, 1e-3]))
 
 
-@pytest.mark.parametrize('fn', [None, 'piecewise', jnp.sqrt], ids=str)
+@pytest.mark.parametrize(
+  'fn', [None, 'piecewise', jnp.sqrt], ids=['none', 'piecewise', 'sqrt']
+)
 def test_other_curves_may_begin_at_the_camera(fn):
   models.check_for_scene(model_util.model(raydist_fn=fn), 3, np.float32(0))

@@ -33,7 +33,9 @@ def rays():
 
 
 @pytest.mark.parametrize(
-  'fn', [jnp.reciprocal, jnp.log, None, 'piecewise', LADDER], ids=str
+  'fn',
+  [jnp.reciprocal, jnp.log, None, 'piecewise', LADDER],
+  ids=['reciprocal', 'log', 'none', 'piecewise', 'ladder'],
 )
 def test_rays_without_length_render_and_train_finitely(fn):
   net, batch = model_util.model(raydist_fn=fn), rays()
