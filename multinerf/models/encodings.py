@@ -149,6 +149,7 @@ def _checked_box(corners: Any) -> tuple[_Corner, _Corner]:
   Raises:
     ConfigError: It is none, or has no volume.
   """
+  box: Any
   try:
     box = np.sort(np.asarray(corners, np.float64), axis=0)
   except (TypeError, ValueError):
@@ -160,8 +161,8 @@ def _checked_box(corners: Any) -> tuple[_Corner, _Corner]:
       f'HashEncoding.bbox_scaling = {corners!r} is neither a number nor two '
       'corners of a box, ((x0, y0, z0), (x1, y1, z1)).'
     )
-  low, high = box.tolist()
-  return tuple(low), tuple(high)
+  low, high = ((float(x), float(y), float(z)) for x, y, z in box)
+  return low, high
 
 
 class HashEncoding(nn.Module):
@@ -207,7 +208,7 @@ class HashEncoding(nn.Module):
   use_float16_hash: bool = False
 
   def __post_init__(self):
-    if np.ndim(self.bbox_scaling) > 0:
+    if isinstance(self.bbox_scaling, tuple | list | np.ndarray):
       # An array has no hash and no equality, which modules need.
       self.bbox_scaling = _checked_box(self.bbox_scaling)
     elif not self.bbox_scaling > 0:
@@ -221,7 +222,7 @@ class HashEncoding(nn.Module):
     """Whether points of warped space lie inside what the grid covers."""
     if not isinstance(self.bbox_scaling, tuple):
       return jnp.all(jnp.abs(x) <= self.bbox_scaling, axis=-1)
-    low, high = np.float32(self.bbox_scaling)
+    low, high = np.array(self.bbox_scaling, np.float32)
     return jnp.all((low <= x) & (x <= high), axis=-1)
 
   def _place(self, points):
