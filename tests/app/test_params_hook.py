@@ -95,6 +95,7 @@ def test_dense_grids_are_drawn_and_all_arrays_counted(name):
   np.testing.assert_allclose(
     np.sort(seen.found[f'param/{name}_loghist']),
     np.sort(np.log10(np.abs(values[1:].ravel()))),
+    atol=1e-6,
   )
 
 

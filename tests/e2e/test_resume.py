@@ -87,17 +87,19 @@ def test_one_and_eight_devices_agree_to_rounding(scene, straight, tmp_path):
   assert run_util.run(train.main, *arguments(scene, tmp_path)) == 0
   text = (tmp_path / 'operative_config.gin').read_text()
   assert 'Config.randomized = True' in text
-  for step in (4, STEPS):
+  for step, tolerance in ((4, 1e-5), (STEPS, 3e-3)):
     got = run_util.leaves(tmp_path, step)
     want = run_util.leaves(straight, step)
     assert got.keys() == want.keys()
     for name in want:
       # The sum over a batch is grouped differently: a few float32 roundings
-      # (6e-8) per step; 1.2e-6 was measured after 60 steps. One ray with
-      # another random number would change everything by 1e-2.
+      # (6e-8) per step, 5e-7 after four. Sooner or later a sample of these 64
+      # rays lies on a kink of relu, and falls on one side here and on the other
+      # there: 7e-4 was seen then. One ray with another random number would
+      # change everything by 1e-2, from the first step on.
       scale = np.abs(want[name]).max()
       np.testing.assert_allclose(
-        got[name], want[name], rtol=0, atol=1e-5 * scale, err_msg=name
+        got[name], want[name], rtol=0, atol=tolerance * scale, err_msg=name
       )
 
 

@@ -4,13 +4,13 @@ import jax
 import jax.numpy as jnp
 import model_util
 import numpy as np
+import ops_util
 import pytest
 from scipy import stats
 
 from multinerf import errors, models
 from multinerf.config import gin_setup
 from multinerf.models import encodings
-from multinerf.ops import frustum
 
 BOX = ((-1.5, -0.5, -2.0), (1.0, 1.5, 3.0))
 GRID = dict(
@@ -156,7 +156,7 @@ def test_a_field_jitters_its_grid_in_training_only(option):
     disable_density_normals=True,
     encoder=grid.clone(hash_init_range=1.0),
   )
-  samples = frustum.sample_points(
+  samples = ops_util.sample_points(
     jax.random.uniform(jax.random.key(2), (4, 3, 3)), 0.1
   )
   params = net.init(jax.random.key(0), None, samples)

@@ -4,11 +4,12 @@ import jax
 import jax.numpy as jnp
 import model_util
 import numpy as np
+import ops_util
 import pytest
 
 from multinerf import errors, models
 from multinerf.models import encodings, zipnerf
-from multinerf.ops import coord, frustum
+from multinerf.ops import coord
 
 RAYS = model_util.rays(3)
 MLP = dict(
@@ -208,7 +209,7 @@ def test_a_level_of_another_form_is_an_error():
 def test_a_trunk_of_many_features_is_not_the_density(fields, num_features):
   # Feature 0 was taken in silence, and of several parts, a ValueError raised.
   net = model_util.nerf_mlp(skip_final_density_layer=True, **fields)
-  samples = frustum.sample_points(jnp.zeros((2, 3, 3)), 0.1)
+  samples = ops_util.sample_points(jnp.zeros((2, 3, 3)), 0.1)
   with pytest.raises(errors.ConfigError, match='skip_final') as caught:
     jax.eval_shape(net.init, jax.random.key(0), None, samples)
   assert f'there are {num_features};' in str(caught.value)
@@ -227,7 +228,7 @@ def test_the_only_feature_of_a_grid_can_be_the_density():
     density_bias=0.0,
     encoder=grid,
   )
-  samples = frustum.sample_points(jnp.full((1, 2, 3), 0.3), 0.1)
+  samples = ops_util.sample_points(jnp.full((1, 2, 3), 0.3), 0.1)
   params = net.init(jax.random.key(0), None, samples)
   (table,) = jax.tree.leaves(params)
   density = net.apply(params, None, samples).density
