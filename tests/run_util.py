@@ -10,10 +10,12 @@ import pathlib
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import numpy as np
 from flax import serialization
+from tensorboardX.proto import event_pb2
 
 from multinerf.data import synthetic
 from multinerf.training import checkpoints
@@ -119,3 +121,25 @@ def contents(folder: pathlib.Path) -> dict[str, bytes]:
     for path in sorted(folder.rglob('*'))
     if path.is_file()
   }
+
+
+def events(folder: pathlib.Path) -> list[event_pb2.Event]:
+  """All TensorBoard events of a folder, oldest first, by a reader of our own."""
+  found = []
+  for path in sorted(folder.glob('events.out.tfevents.*')):
+    data, start = path.read_bytes(), 0
+    while start < len(data):
+      size = int.from_bytes(data[start : start + 8], 'little')
+      body = data[start + 12 : start + 12 + size]
+      found.append(event_pb2.Event.FromString(body))
+      start += size + 16
+  return found
+
+
+def summaries(folder: pathlib.Path) -> dict[str, dict[int, Any]]:
+  """{tag: {step: value message}} of a folder's events."""
+  found: dict[str, dict[int, Any]] = {}
+  for event in events(folder):
+    for value in event.summary.value:
+      found.setdefault(value.tag, {})[event.step] = value
+  return found

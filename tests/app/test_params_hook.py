@@ -3,24 +3,8 @@
 import numpy as np
 import pytest
 import run_util
-from tensorboardX.proto import event_pb2
 
 from multinerf.app import params_hook, train
-
-
-def tags(folder):
-  """{tag: steps} of everything in the event files of a folder."""
-  found = {}
-  for path in sorted(folder.glob('events.out.tfevents.*')):
-    data, start = path.read_bytes(), 0
-    while start < len(data):
-      size = int.from_bytes(data[start : start + 8], 'little')
-      body = data[start + 12 : start + 12 + size]
-      event = event_pb2.Event.FromString(body)
-      for value in event.summary.value:
-        found.setdefault(value.tag, []).append(event.step)
-      start += size + 16
-  return found
 
 
 def test_histograms_come_first_periodically_and_last(tmp_path):
@@ -34,7 +18,8 @@ def test_histograms_come_first_periodically_and_last(tmp_path):
     'Config.early_exit_steps = 3',
   )
   assert run_util.run(train.main, *flags) == 0
-  found = tags(tmp_path / 'run')
+  read = run_util.summaries(tmp_path / 'run')
+  found = {tag: list(steps) for tag, steps in read.items()}
   for name in ('NerfMLP_0/Dense_0/kernel', 'PropMLP_0/Dense_1/bias'):
     assert found[f'param/{name}'] == [1, 2, 3]
   assert found['param/NerfMLP_0/Dense_0/kernel_loghist'] == [1, 2, 3]

@@ -7,7 +7,6 @@ import gin
 import numpy as np
 import pytest
 import run_util
-from tensorboardX.proto import event_pb2
 
 from multinerf import losses
 from multinerf.app import train
@@ -77,20 +76,6 @@ def my_folder(tmp_path_factory):
     yield folder
 
 
-def summaries(folder):
-  """{tag: {step: number}} of the event files in a folder."""
-  found = {}
-  for path in sorted(folder.glob('events.out.tfevents.*')):
-    data, start = path.read_bytes(), 0
-    while start < len(data):
-      size = int.from_bytes(data[start : start + 8], 'little')
-      event = event_pb2.Event.FromString(data[start + 12 : start + 12 + size])
-      for value in event.summary.value:
-        found.setdefault(value.tag, {})[event.step] = value.simple_value
-      start += size + 16
-  return found
-
-
 def test_losses_named_in_a_gin_file_train_and_are_logged(
   my_folder, scene, tmp_path
 ):
@@ -102,7 +87,11 @@ def test_losses_named_in_a_gin_file_train_and_are_logged(
   )
   args[0] = f'--gin_configs={config}'
   assert run_util.run(train.main, *args) == 0
-  found = summaries(run_dir)
+  read = run_util.summaries(run_dir)
+  found = {
+    tag: {step: value.simple_value for step, value in values.items()}
+    for tag, values in read.items()
+  }
   acc = found['train_avg_acc']
   assert acc[STEPS] < 0.2 * acc[1]  # measured: 0.45 -> 0.00
   for step in (1, STEPS):

@@ -12,7 +12,6 @@ import numpy as np
 import PIL.Image
 import pytest
 import run_util
-from tensorboardX.proto import event_pb2
 
 from multinerf import parallel
 from multinerf.app import eval as eval_lib
@@ -53,24 +52,9 @@ def run_dir(scene, tmp_path_factory):
   return folder
 
 
-def read_summaries(folder):
-  """{tag: {step: value message}} of all event files in a folder."""
-  found = {}
-  for path in sorted(folder.glob('events.out.tfevents.*')):
-    data, start = path.read_bytes(), 0
-    while start < len(data):
-      size = int.from_bytes(data[start : start + 8], 'little')
-      body = data[start + 12 : start + 12 + size]
-      event = event_pb2.Event.FromString(body)
-      for value in event.summary.value:
-        found.setdefault(value.tag, {})[event.step] = value
-      start += size + 16
-  return found
-
-
 @pytest.fixture(scope='module')
 def summaries(run_dir):
-  return read_summaries(run_dir)
+  return run_util.summaries(run_dir)
 
 
 def read_image(path):
@@ -318,7 +302,7 @@ def test_evaluation_that_waits_ends_with_the_last_checkpoint(
   damaged.write_bytes(damaged.read_bytes()[:-1])
   args = run_util.arguments(scene, folder, 'Config.eval_only_once = False')
   assert run_util.run(eval_lib.main, *args) == 0
-  found = read_summaries(folder / 'eval')
+  found = run_util.summaries(folder / 'eval')
   for tag in (
     'eval_metrics/psnr',
     'eval_metrics_cc/ssim',
@@ -347,7 +331,7 @@ def test_waiting_evaluation_of_a_camera_path_writes_its_frames(
   assert run_util.run(eval_lib.main, *args) == 0
   frames = sorted(p.name for p in (folder / 'path_renders').glob('color_0*'))
   assert frames == ['color_000.png', 'color_001.png']
-  found = read_summaries(folder / 'eval')
+  found = run_util.summaries(folder / 'eval')
   assert set(found['output_color_0']) == {STEPS}
   assert 'true_color_0' not in found
 

@@ -8,7 +8,6 @@ import pytest
 import raw_scene
 import run_util
 from PIL import Image
-from tensorboardX.proto import event_pb2
 
 from multinerf.app import eval as eval_lib
 from multinerf.app import render, train
@@ -76,18 +75,7 @@ def run_dir(scene_dir, tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def summaries(run_dir):
-  """{tag: {step: value message}} of the training's event files."""
-  found = {}
-  for path in sorted(run_dir.glob('events.out.tfevents.*')):
-    data, start = path.read_bytes(), 0
-    while start < len(data):
-      size = int.from_bytes(data[start : start + 8], 'little')
-      body = data[start + 12 : start + 12 + size]
-      event = event_pb2.Event.FromString(body)
-      for value in event.summary.value:
-        found.setdefault(value.tag, {})[event.step] = value
-      start += size + 16
-  return found
+  return run_util.summaries(run_dir)
 
 
 def load(scene_dir, split):

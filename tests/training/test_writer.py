@@ -5,32 +5,19 @@ import os
 import numpy as np
 import PIL.Image
 import pytest
+import run_util
 import tensorboardX
-from tensorboardX.proto import event_pb2
 
 from multinerf import errors
 from multinerf.training import writer as writer_lib
 
 
-def read_events(folder):
-  """All events of a folder, oldest file first, by a reader of our own."""
-  events = []
-  for path in sorted(folder.iterdir()):
-    data, start = path.read_bytes(), 0
-    while start < len(data):
-      size = int.from_bytes(data[start : start + 8], 'little')
-      body = data[start + 12 : start + 12 + size]
-      events.append(event_pb2.Event.FromString(body))
-      start += size + 16
-  return events
-
-
 def read_values(folder):
   """{(tag, step): value message}."""
   return {
-    (value.tag, event.step): value
-    for event in read_events(folder)
-    for value in event.summary.value
+    (tag, step): value
+    for tag, values in run_util.summaries(folder).items()
+    for step, value in values.items()
   }
 
 
