@@ -11,6 +11,7 @@ from multinerf.app import cli
 from multinerf.app import field as field_lib
 from multinerf.config import gin_setup, schema
 from multinerf.data import base
+from multinerf.evaluation import evaluator
 from multinerf.training import checkpoints, console, writer
 
 _DOC = """Measures the newest checkpoint of a run on the test views.
@@ -84,7 +85,7 @@ def evaluate(
     log=shown.line,
     protocol=_protocol(config),
   )
-  shown.line(f'Results: {pathlib.Path(folder) / "results.json"}')
+  shown.line(f'Results: {evaluator.record_path(scene, folder)}')
   return trained
 
 

@@ -6,6 +6,7 @@ On a render path, where there is no truth, it writes the frames and no metrics.
 
 import dataclasses
 import math
+import os
 import pathlib
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -105,7 +106,7 @@ def evaluate(
     render_view: Renders view i; `render_image.Views` do so ahead.
     step: Of the checkpoint, for the names of files and summaries.
     out_dir: The run's folder: images and metric files go to `test_preds` (or
-      `path_renders`) in it, the record to `results.json`. None: no files.
+      `path_renders`) in it, the record to `record_path`. None: no files.
     cfg: What to measure and keep.
     writer: Gets curves, and pictures of the showcase images.
     log: Gets one line of text at a time.
@@ -155,6 +156,16 @@ def evaluate(
   )
   _report(out, run, out_dir)
   return out
+
+
+def record_path(scene: base.Scene, out_dir: str | os.PathLike) -> pathlib.Path:
+  """Where the record of an evaluation goes: `results.json` of the run.
+
+  That of a camera path, which measures nothing, is beside its frames and leaves
+  the run's alone.
+  """
+  folder = out_dir if scene.images is not None else _folder(scene, out_dir)
+  return pathlib.Path(folder or '.') / 'results.json'
 
 
 def showcase_indices(num: int, step: int, cfg: EvalConfig) -> list[int]:
@@ -361,7 +372,7 @@ def _report(out: results.Results, run: _Run, out_dir) -> None:
   if run.folder is not None:
     if run.cfg.eval_save_output:
       results.write_metric_files(run.folder, out)
-    results.write_results(pathlib.Path(out_dir) / 'results.json', out)
+    results.write_results(record_path(run.scene, out_dir), out)
   if run.writer is None or not out.images:
     return
   step, writer = out.step, run.writer

@@ -185,6 +185,7 @@ def test_a_render_path_has_frames_but_no_metrics(
 ):
   path = make_scene(3, images=None, disps=None, normals=None, alphas=None)
   writer = Recorder()
+  (tmp_path / 'results.json').write_text('measured')
   found = evaluator.evaluate(
     path, render_view, STEP, tmp_path, evaluator.EvalConfig(), writer=writer
   )
@@ -193,6 +194,8 @@ def test_a_render_path_has_frames_but_no_metrics(
   assert {'color_000.png', 'color_002.png', f'render_times_{STEP}.txt'} <= names
   assert not any('metric' in n or 'cc' in n.split('_') for n in names)
   assert found.mean == {} and found.lpips_reason == 'no ground truth'
+  assert (tmp_path / 'results.json').read_text() == 'measured'
+  assert 'results.json' in names
   assert 'output_color_0' in writer.images
   assert not any('true' in tag for tag in writer.images)
 
