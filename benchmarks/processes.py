@@ -20,6 +20,7 @@ import argparse
 import json
 import os
 import pathlib
+import resource
 import statistics
 import sys
 import tempfile
@@ -44,19 +45,25 @@ def child(argv: list[str]) -> int:
         trainer.step()
       parallel.wait(trainer.device_state)
       parallel.barrier('the start')
-      wall, cpu = time.perf_counter(), time.process_time()
+      wall, cpu, faults = time.perf_counter(), time.process_time(), _faults()
       for _ in range(steps):
         trainer.step()
       parallel.wait(trainer.device_state)
       times = {
         'wall': (time.perf_counter() - wall) / steps,
         'cpu': (time.process_time() - cpu) / steps,
+        'faults': (_faults() - faults) / steps,
         'params': trainer.num_params,
         'devices': parallel.device_count(),
       }
     (out / f'{os.getpid()}.json').write_text(json.dumps(times))
 
   return cli.main(program, scope='train', doc='', argv=['child', *argv[3:]])
+
+
+def _faults() -> int:
+  """Pages that this process was given so far."""
+  return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 
 
 def commands(way: str, cores: list[int], folder: str, options):

@@ -104,7 +104,7 @@ class Reader:
     except ValueError as e:
       raise errors.ConfigError(
         f'{selector} has no option {arg!r}.'
-        f'{_advice(arg, gin_values.option_names(info.wrapped))}'
+        f'{_advice(arg, gin_values.option_names(info.wrapped), info.module)}'
       ) from e
     self._bindings[scope, info.selector, arg] = value, where
 
@@ -181,9 +181,12 @@ class Reader:
       yield from gin.config.iterate_references(value)
 
 
-def _advice(name: str, known: Iterable[str]) -> str:
-  """What a name that is not known may be."""
-  return gin_dialect.absent(name) or registry.suggest(name, known)
+def _advice(name: str, known: Iterable[str], module: str = 'multinerf') -> str:
+  """What a name that is not known may be; users' classes are only theirs."""
+  ours = module == 'multinerf'
+  return (gin_dialect.absent(name) if ours else '') or (
+    registry.suggest(name, known)
+  )
 
 
 def _has_no_effect(owner: str, option: str, value: Any) -> bool:

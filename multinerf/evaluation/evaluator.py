@@ -127,7 +127,7 @@ def evaluate(
   run = _Run(
     scene=scene,
     step=step,
-    folder=_folder(scene, out_dir),
+    folder=None if out_dir is None else _folder(scene, out_dir),
     cfg=cfg,
     metrics=measure,
     writer=writer,
@@ -164,8 +164,9 @@ def record_path(scene: base.Scene, out_dir: str | os.PathLike) -> pathlib.Path:
   That of a camera path, which measures nothing, is beside its frames and leaves
   the run's alone.
   """
-  folder = out_dir if scene.images is not None else _folder(scene, out_dir)
-  return pathlib.Path(folder or '.') / 'results.json'
+  measured = scene.images is not None
+  folder = pathlib.Path(out_dir) if measured else _folder(scene, out_dir)
+  return folder / 'results.json'
 
 
 def showcase_indices(num: int, step: int, cfg: EvalConfig) -> list[int]:
@@ -334,10 +335,8 @@ def _metrics(cfg: EvalConfig) -> metrics.Metrics:
   )
 
 
-def _folder(scene: base.Scene, out_dir) -> pathlib.Path | None:
+def _folder(scene: base.Scene, out_dir) -> pathlib.Path:
   """Where images and metric files go."""
-  if out_dir is None:
-    return None
   name = 'path_renders' if scene.images is None else 'test_preds'
   return pathlib.Path(out_dir) / name
 

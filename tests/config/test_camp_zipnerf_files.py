@@ -2,6 +2,7 @@
 
 import warnings
 
+import gin
 import pytest
 
 from multinerf import errors
@@ -126,6 +127,18 @@ def test_what_is_missing_says_what_it_belongs_to(binding, what):
   with pytest.raises(errors.ConfigError, match=what) as info:
     gin_setup.load([], binding)
   assert 'Did you mean' not in str(info.value)
+
+
+@gin.configurable(module='camp_test_plugin')
+class Foreign:
+  def __init__(self, beta_scale=1.0):
+    self.beta_scale = beta_scale
+
+
+def test_options_of_users_classes_are_not_taken_for_its():
+  with pytest.raises(errors.ConfigError, match="'beta_scale'") as info:
+    gin_setup.load([], 'camp_test_plugin.Foreign.beta_skale = 1.0')
+  assert 'VolSDF' not in str(info.value)
 
 
 def test_a_function_may_take_the_place_of_the_frame():
