@@ -330,8 +330,8 @@ class OptimOptions:
   lr_final: float = option(0.00002, 'Learning rate at max_steps.', gt=0)
   lr_init_grid: float | None = option(
     None,
-    "Learning rate at the start for parameters whose path contains 'grid', "
-    'which then have an Adam of their own; None: like all others. '
+    "Learning rate at the start for grids (parameters with 'grid' or 'hash_' in "
+    'their path), which then have an Adam of their own; None: like all others. '
     "camp_zipnerf's.",
     gt=0,
   )

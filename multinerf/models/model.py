@@ -123,9 +123,8 @@ class Model(nn.Module):
     Returns:
       A rendering and a level per sampling level, coarsest first.
     """
-    is_zipnerf = self.sampling_strategy is not None
     glo_vec = self._appearance(rays, zero_glo)
-    if not (is_zipnerf or self.use_viewdirs):
+    if not (self._is_zipnerf or self.use_viewdirs):
       glo_vec = None  # MultiNeRF reads it together with directions only.
     gain = self._exposure_gain(rays)
     warp = _RayWarp(*_ray_warps(self.raydist_fn, rays.near, rays.far))
@@ -154,7 +153,7 @@ class Model(nn.Module):
         rays,
         sdist,
         warp.s_to_t(sdist),
-        glo_vec=glo_vec if is_zipnerf or i == len(plan) - 1 else None,
+        glo_vec=glo_vec if self._is_zipnerf or i == len(plan) - 1 else None,
         gain=gain,
         compute_extras=compute_extras,
       )
@@ -162,6 +161,11 @@ class Model(nn.Module):
       renderings.append(rendering)
       levels.append(level)
     return renderings, levels
+
+  @property
+  def _is_zipnerf(self) -> bool:
+    """Whether the levels are camp_zipnerf's, and so what differs between both."""
+    return self.sampling_strategy is not None
 
   @property
   def background(self) -> float:
@@ -174,7 +178,7 @@ class Model(nn.Module):
     As many as the fields work on at once (`portions.rays_at_once`): all, but on
     CPUs and for fields that are nothing but matrix products.
     """
-    if self.sampling_strategy is not None:
+    if self._is_zipnerf:
       return num_rays
     return max(
       portions.rays_at_once(field, num_rays, num_samples)
@@ -183,7 +187,7 @@ class Model(nn.Module):
 
   def _plan(self):
     """(field, number of intervals) of each level, coarsest first."""
-    if self.sampling_strategy is not None:
+    if self._is_zipnerf:
       return zipnerf.levels(
         self.sampling_strategy,
         self.mlp_params_per_level,
@@ -206,7 +210,6 @@ class Model(nn.Module):
     compute_extras,
   ):
     """Evaluates one level's field on its intervals and composites."""
-    is_zipnerf = self.sampling_strategy is not None
     samples = frustum.sample_rays(
       rays.origins, rays.directions, rays.radii, tdist, self.ray_shape
     )
@@ -238,7 +241,7 @@ class Model(nn.Module):
       weights,
       tdist,
       self._background(level_keys, rgb),
-      None if is_zipnerf else rays.far,
+      None if self._is_zipnerf else rays.far,
       compute_extras=compute_extras,
       extras={
         'normals': output.normals,
@@ -246,7 +249,7 @@ class Model(nn.Module):
         'roughness': output.roughness,
       },
     )
-    if is_zipnerf and output.rgb is None:
+    if self._is_zipnerf and output.rgb is None:
       # Not black, as in MultiNeRF, whose losses may look at it.
       rendering = rendering.replace(rgb=None)
     return rendering, types.Level(
@@ -306,7 +309,7 @@ class Model(nn.Module):
     """Half width by which the histogram is widened; None: not at all."""
     enabled = self.dilation_bias > 0 or self.dilation_multiplier > 0
     # Zip-NeRF's proposals learn from blurred weights instead.
-    enabled = enabled and self.sampling_strategy is None
+    enabled = enabled and not self._is_zipnerf
     if level_idx == 0 or not enabled:
       return None
     span = 1.0 - self._init_s_near(train_frac)

@@ -68,11 +68,37 @@ PUBLISHED = """
 """
 
 
-def test_the_published_360_is_our_preset():
+# The other files that include it (B.2 to B.4), and our presets of them.
+MORE = {
+  'zipnerf_360.gin': '',
+  'zipnerf_360_aglo128.gin': """
+    Model.num_glo_features = 128
+    MLP.glo_mode = 'affine'
+    MLP.glo_mlp_arch = [128, 128]
+  """,
+  'zipnerf_blender.gin': """
+    Config.dataset_loader = 'blender'
+    Config.near = 2
+    Config.far = 6
+    Config.factor = 0
+    Config.param_regularizers = {
+        'grid_0': (10, @jnp.mean, 2, 1),
+        'grid_1': (10, @jnp.mean, 2, 1),
+        'grid_2': (10, @jnp.mean, 2, 1),
+    }
+    Model.bg_intensity_range = (1, 1)
+    Model.raydist_fn = None
+  """,
+  'zipnerf_multiscale.gin': 'Config.multiscale_train_factors = [2, 4, 8]',
+}
+
+
+@pytest.mark.parametrize(('preset', 'more'), MORE.items(), ids=MORE)
+def test_the_published_files_are_our_presets(preset, more):
   with warnings.catch_warnings():
     warnings.simplefilter('error')
-    theirs = gin_setup.load([], PUBLISHED)
-  ours = gin_setup.load(['zipnerf_360.gin'])
+    theirs = gin_setup.load([], [PUBLISHED, more])
+  ours = gin_setup.load([preset])
   for name, value in vars(theirs.config).items():
     assert value == getattr(ours.config, name), name
   assert theirs.model_fields == ours.model_fields
