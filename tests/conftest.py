@@ -28,19 +28,16 @@ import jax  # noqa: E402
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 
+from multinerf import parallel  # noqa: E402
+
 CHECKOUT = pathlib.Path(__file__).resolve().parent.parent
 SHARED = CHECKOUT.parent / 'shared'
 
 # Compiling dominates the suite; a second run on one machine skips most of it.
-jax.config.update(
-  'jax_compilation_cache_dir',
-  os.environ.get(
-    'MULTINERF_TEST_CACHE',
-    os.path.expanduser('~/.cache/multinerf/xla-tests'),
-  ),
+parallel.enable_compilation_cache(
+  os.environ.get('MULTINERF_TEST_CACHE', '~/.cache/multinerf/xla-tests'),
+  least_seconds=0,
 )
-jax.config.update('jax_persistent_cache_min_compile_time_secs', 0)
-jax.config.update('jax_persistent_cache_min_entry_size_bytes', -1)
 
 
 # Linux allows a process 65,530 mappings of memory (vm.max_map_count); past that

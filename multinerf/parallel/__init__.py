@@ -2,8 +2,8 @@
 
 `devices` has the devices, `processes` how several processes find each other,
 wait for each other and tell each other what they decided, `stopping` how they
-end after the same step, `heap` the C heap that CPU devices share, and `cores`
-which cores there are. All public names are here.
+end after the same step, `heap` the C heap that CPU devices share, `cores` which
+cores there are, and `program_cache` keeps compiled programs. All public names are here.
 """
 
 from multinerf.parallel.cores import (
@@ -20,7 +20,6 @@ from multinerf.parallel.devices import (
   configure_cpu_devices,
   device_count,
   device_description,
-  enable_compilation_cache,
   fetch,
   fold_in_indices,
   free_memory,
@@ -55,6 +54,7 @@ from multinerf.parallel.processes import (
   leave,
   on_lead,
 )
+from multinerf.parallel.program_cache import enable_compilation_cache
 from multinerf.parallel.stopping import StopTogether
 
 __all__ = [

@@ -77,19 +77,6 @@ def configure_cpu_devices(batch_size: int, patch_size: int = 1) -> int:
   return count
 
 
-def enable_compilation_cache(folder: str | None) -> None:
-  """Keeps compiled programs in `folder`, so that a second start is quick.
-
-  Args:
-    folder: Where; `~` is expanded. None leaves JAX's own setting.
-  """
-  if folder is None:
-    return
-  jax.config.update('jax_compilation_cache_dir', os.path.expanduser(folder))
-  jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.5)
-  jax.config.update('jax_persistent_cache_min_entry_size_bytes', -1)
-
-
 def process_index() -> int:
   """Returns this process's number, 0 for the lead."""
   return jax.process_index()

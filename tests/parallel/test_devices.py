@@ -174,12 +174,6 @@ def test_devices_set_by_the_user_are_left_alone():
   assert jax.device_count() == 8
 
 
-def test_compilation_cache_none_leaves_the_setting(monkeypatch):
-  before = jax.config.jax_compilation_cache_dir
-  parallel.enable_compilation_cache(None)
-  assert jax.config.jax_compilation_cache_dir == before
-
-
 def test_shared_arrays_are_replicated_ones():
   want = tree(5)
   shared = parallel.share(want)
