@@ -105,6 +105,9 @@ def regularize(regularizers):
     ({'grid_1': L2}, 100.01 / 2 + 4),
     ({'exposure_scaling_offsets': L2}, 25.0),
     ({'grid_0/h': (2.0, jnp.sum, 2, 2), 'grid_10': L2}, 4 + 4.0),
+    # Half of the square is inside of what accumulates: 4 * 10**2 / 2 / 2**2.
+    ({'grid_1/': (4.0, jnp.max, 2, 2.0)}, 50.0),
+    ({'grid_1/': (4.0, lambda x: jnp.max(x) ** 2, 2, 2.0)}, 4 * 12.5**2),
     # Charbonnier and Cauchy, of a width that matters.
     ({'grid_1/': (1.0, jnp.sum, 1, 2.0)}, np.hypot(0.05, 1) + 26**0.5 - 2),
     ({'grid_0/h': (1.0, jnp.sum, 0, 4.0)}, np.log(1.5)),
