@@ -172,6 +172,31 @@ def pmap_step(
   return jax.jit(mapped, donate_argnums=donate)
 
 
+def in_place(fn: Callable[..., T]) -> Callable[..., T]:
+  """Lets an element-wise function write over the arrays of a donated state.
+
+  pmap takes the device axis off every array and puts it back on. XLA moves most
+  of these reshapes away, but where it does not it computes every array twice
+  and copies those that it is to write over: the update by Adam took 1.8 times
+  as long, and its parameters twice over of memory (docs/performance.md). In the
+  shapes in which arrays are kept there is nothing to move.
+
+  Args:
+    fn: A function of trees of arrays that may all have one more axis in front,
+      of length 1; numbers stay numbers. Only inside `pmap_step`.
+
+  Returns:
+    The same function.
+  """
+  add = lambda x: jnp.expand_dims(x, 0) if x.ndim else x
+  drop = lambda x: jnp.squeeze(x, 0) if x.ndim else x
+
+  def wrapped(*args):
+    return jax.tree.map(drop, fn(*jax.tree.map(add, args)))
+
+  return wrapped
+
+
 def compiled(step: Any, args: tuple[Any, ...]) -> Callable[..., Any]:
   """Compiles what `pmap_step` returned, ahead of its first call.
 

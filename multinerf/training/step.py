@@ -70,18 +70,6 @@ def _update_stats(params, grads, updates):
   return stats | optim.tree_stats('weight_l2s', params['params'], squared)
 
 
-def _only_if(wanted, make):
-  """make(), or NaN in its place where `wanted` is false; None: always."""
-  if wanted is None:
-    return make()
-  # One program for both: two would have to be compiled at the start.
-  shapes = jax.eval_shape(make)
-  unknown = lambda: jax.tree.map(
-    lambda x: jnp.full(x.shape, jnp.nan, x.dtype), shapes
-  )
-  return jax.lax.cond(wanted, make, unknown)
-
-
 def _color_moments(rgb):
   """Means of this device's colours and of their squares, as distances to grey.
 
@@ -197,19 +185,55 @@ def _apply(optimizer, train_state, grads, stats, reported):
   # good; 100 dB is beyond any image of 8 bits.
   stats['psnrs'] = color.mse_to_psnr(jnp.maximum(stats['mses'], 1e-10))
   stats['psnr'] = stats['psnrs'][-1]
-  finite, bad = optim.zero_nonfinite(grads)
-  params = numerics.widen(train_state.params)
-  updates, opt_state = optimizer.update(finite, train_state.opt_state, params)
-  details = _only_if(reported, lambda: _update_stats(params, grads, updates))
+  update = parallel.in_place(_make_update(optimizer, reported))
+  params, opt_state, bad, details = update(
+    train_state.params, train_state.opt_state, grads
+  )
   run = jnp.where(bad > 0, train_state.nonfinite_steps + 1, 0)
   stats |= {'nonfinite_grads': bad, 'nonfinite_steps': run}
   new_state = train_state.replace(
     step=train_state.step + 1,
-    params=optax.apply_updates(train_state.params, updates),
+    params=params,
     opt_state=opt_state,
     nonfinite_steps=run,
   )
   return new_state, stats_lib.pack(stats, details)
+
+
+def _make_update(optimizer, reported):
+  """(params, opt_state, grads) -> the new ones, non-finite, statistics.
+
+  `reported` is as in `make_train_step`; without it statistics are NaN.
+  """
+
+  def update(params, opt_state, grads):
+    finite, bad = optim.zero_nonfinite(grads)
+    wide = numerics.widen(params)
+    updates, opt_state = optimizer.update(finite, opt_state, wide)
+
+    def describe():
+      return _update_stats(wide, grads, updates)
+
+    def unknown():
+      return jax.tree.map(
+        lambda x: jnp.full(x.shape, jnp.nan, x.dtype), jax.eval_shape(describe)
+      )
+
+    # One program for both: two would have to be compiled at the start. The
+    # parameters are written in here, after the last look at the old ones: else
+    # XLA copies them first, for the statistics that it may have to take.
+    def apply(make):
+      return optax.apply_updates(params, updates), make()
+
+    if reported is None:
+      params, details = apply(describe)
+    else:
+      params, details = jax.lax.cond(
+        reported, lambda: apply(describe), lambda: apply(unknown)
+      )
+    return params, opt_state, bad, details
+
+  return update
 
 
 def make_render_step(model: Any) -> Callable[..., Any]:
