@@ -198,14 +198,19 @@ def _position_gradient(table, x, cotangent, size, table_size):
 
 def _table_gradient(table, x, cotangent, size, table_size):
   """Gradient of one level's look-up with respect to its table."""
-  row_fn, weights, _ = _level(x, size, table_size)
-  weights = [jnp.stack(pair) for pair in weights]
 
   def add_corner(number, grad):
-    i, j, k = (number >> shift & 1 for shift in (2, 1, 0))
-    weight = weights[0][i] * weights[1][j] * weights[2][k]
+    # All of it in here, of the points: XLA computes what stays the same once,
+    # but from what the loop is given; that were, with weights made outside,
+    # the points of each of them anew, all the way from the rays.
+    row_fn, weights, _ = _level(x, size, table_size)
+    corner = [number >> shift & 1 for shift in (2, 1, 0)]
+    weight = math.prod(
+      jnp.where(side, high, low)
+      for side, (low, high) in zip(corner, weights, strict=True)
+    )
     value = weight[:, None] * cotangent
-    return grad.at[row_fn(i, j, k)].add(value, mode='promise_in_bounds')
+    return grad.at[row_fn(*corner)].add(value, mode='promise_in_bounds')
 
   return jax.lax.fori_loop(0, 8, add_corner, jnp.zeros_like(table))
 

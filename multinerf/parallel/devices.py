@@ -216,8 +216,11 @@ def pmean(tree: T) -> T:
 
   Between processes that compute on CPUs everything travels as one vector: there
   every array is two milliseconds of talk, whatever its size
-  (docs/performance.md). Elsewhere XLA joins the arrays itself.
+  (docs/performance.md). Elsewhere XLA joins the arrays itself, and of a single
+  device it would copy them.
   """
+  if jax.lax.psum(1, AXIS) == 1:
+    return tree
   if jax.process_count() == 1 or not is_cpu():
     return jax.lax.pmean(tree, AXIS)
   vector, split = jax.flatten_util.ravel_pytree(tree)

@@ -286,3 +286,13 @@ def test_in_place_leaves_numbers_alone():
   double = parallel.in_place(lambda x, n: (x * n, n + 1))
   x, n = double(jnp.ones((2, 3)), jnp.int32(2))
   assert x.shape == (2, 3) and n.shape == () and n == 3
+
+
+@pytest.mark.parametrize('count', [1, 2])
+def test_the_mean_of_one_device_is_no_work(count):
+  step = jax.pmap(
+    parallel.pmean, axis_name=parallel.AXIS, devices=jax.devices()[:count]
+  )
+  x = jnp.arange(2.0 * count).reshape(count, 2)
+  assert ('all-reduce' in step.lower(x).compile().as_text()) == (count > 1)
+  np.testing.assert_allclose(step(x), jnp.broadcast_to(x.mean(0), x.shape))
