@@ -27,6 +27,10 @@ SHORT = {
     + ['--steps=1', '--batch_size=64', '--ways=plain,full'],
     'times plain',
   ),
+  'step_profile.py': (
+    ['benchmarks/small.gin', '--rays=16', '--steps=2', '--warm_up=2'],
+    'transpose(jvp(Model))',
+  ),
 }
 
 
