@@ -80,8 +80,9 @@ def report(events: list[dict], program: str, steps: int, lines: int) -> None:
   }
   spent, calls = collections.Counter(), collections.Counter()
   for event in events:
-    thread = threads.get((event['pid'], event.get('tid')), '')
-    if event.get('ph') == 'X' and not thread.startswith('python'):
+    if event.get('ph') != 'X':
+      continue
+    if not threads.get((event['pid'], event['tid']), '').startswith('python'):
       spent[event['name']] += event['dur']
       calls[event['name']] += 1
   known = described(program)

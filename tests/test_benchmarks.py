@@ -29,7 +29,7 @@ SHORT = {
   ),
   'step_profile.py': (
     ['benchmarks/small.gin', '--rays=16', '--steps=2', '--warm_up=2'],
-    'transpose(jvp(Model))',
+    'cond/branch_0_fun/add',
   ),
 }
 
