@@ -8,11 +8,16 @@ and one that could not be read is replaced.
 
 import os
 import uuid
+from typing import Any
 
 import jax
-from jax._src import lru_cache
 
-_jax_put = lru_cache.LRUCache.put
+try:
+  from jax._src.lru_cache import LRUCache
+except ImportError:  # A JAX that keeps its programs in another way.
+  LRUCache = None
+
+_jax_put = getattr(LRUCache, 'put', None)
 
 
 def enable_compilation_cache(
@@ -24,7 +29,8 @@ def enable_compilation_cache(
     folder: Where; `~` is expanded. None leaves JAX's own setting.
     least_seconds: Programs that compile faster are not kept.
   """
-  lru_cache.LRUCache.put = _put
+  if _jax_put is not None:
+    LRUCache.put = _put
   if folder is None:
     return
   jax.config.update('jax_compilation_cache_dir', os.path.expanduser(folder))
@@ -32,7 +38,7 @@ def enable_compilation_cache(
   jax.config.update('jax_persistent_cache_min_entry_size_bytes', -1)
 
 
-def _put(cache: lru_cache.LRUCache, key: str, value: bytes) -> None:
+def _put(cache: Any, key: str, value: bytes) -> None:
   """Writes an entry, whole or not at all; JAX asks after a failed reading."""
   if cache.eviction_enabled or '://' in str(cache.path):
     _jax_put(cache, key, value)  # It locks; a bucket's objects appear whole.

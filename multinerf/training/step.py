@@ -102,7 +102,8 @@ def make_train_step(
 
   Args:
     model: The linen module.
-    optimizer: From `optim.make_optimizer`.
+    optimizer: From `optim.make_optimizer`, or any that works element by element
+      or by whole arrays: it sees them with one more axis (`parallel.in_place`).
     loss_cfg: Which losses, and their weights.
     optim_cfg: For the reported learning rate.
     cfg: Randomisation and length of training.
@@ -203,7 +204,7 @@ def _apply(optimizer, train_state, grads, stats, reported):
 def _make_update(optimizer, reported):
   """(params, opt_state, grads) -> the new ones, non-finite, statistics.
 
-  `reported` is as in `make_train_step`; without it statistics are NaN.
+  `reported` is as in `make_train_step`; where it is false statistics are NaN.
   """
 
   def update(params, opt_state, grads):
