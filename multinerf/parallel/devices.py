@@ -176,10 +176,10 @@ def in_place(fn: Callable[..., T]) -> Callable[..., T]:
   """Lets an element-wise function write over the arrays of a donated state.
 
   pmap takes the device axis off every array and puts it back on. XLA moves most
-  of these reshapes away, but where it does not it computes every array twice
-  and copies those that it is to write over: the update by Adam took 1.8 times
-  as long, and its parameters twice over of memory (docs/performance.md). In the
-  shapes in which arrays are kept there is nothing to move.
+  of these reshapes away, but where it does not it copies the arrays that it is to
+  write over and computes them once for each use: the update by Adam took 1.4 to
+  1.6 times as long (docs/performance.md). In the shapes in which arrays are kept
+  there is nothing to move.
 
   Args:
     fn: A function of trees of arrays that may all have one more axis in front,
