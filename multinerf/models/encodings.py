@@ -72,7 +72,9 @@ def integrated(
   if shift is not None:
     basis_vectors = jnp.asarray(directions, shift.dtype)
     lifted = (lifted[0] + coord.project(shift, basis_vectors), lifted[1])
-  return coord.integrated_pos_enc(*map(_stored, lifted), min_deg, max_deg)
+  return coord.integrated_pos_enc(
+    *map(parallel.stored, lifted), min_deg, max_deg
+  )
 
 
 def integrated_directional(
@@ -95,20 +97,6 @@ def integrated_directional(
   encode = directional.generate_ide_fn(deg_view)
   # Its twenty steps are computed faster than they are stored and read back.
   return jax.checkpoint(encode)(directions, roughness)
-
-
-def _stored(x: Float[Array, '*batch k']) -> Float[Array, '*batch k']:
-  """x, computed before whatever reads it.
-
-  XLA's CPU backend otherwise repeats the computation of a coordinate inside the
-  loop over its octaves, which it then cannot vectorise: ten times the time of
-  the encoding, a sixth of rendering (docs/performance.md). It drops
-  `optimization_barrier` before it fuses, but never fuses a product, and that
-  with the identity is exact.
-  """
-  if not parallel.is_cpu():
-    return x
-  return coord.project(x, jnp.eye(x.shape[-1], dtype=x.dtype))
 
 
 def control_points(

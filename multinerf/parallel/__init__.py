@@ -3,7 +3,8 @@
 `devices` has the devices, `processes` how several processes find each other,
 wait for each other and tell each other what they decided, `stopping` how they
 end after the same step, `heap` the C heap that CPU devices share, `cores` which
-cores there are, and `program_cache` keeps compiled programs. All public names are here.
+cores there are, `program_cache` keeps compiled programs, and `fusion` says what they
+store. All public names are here.
 """
 
 from multinerf.parallel.cores import (
@@ -42,6 +43,7 @@ from multinerf.parallel.devices import (
   unreplicate,
   wait,
 )
+from multinerf.parallel.fusion import stored
 from multinerf.parallel.processes import (
   ClusterConfig,
   barrier,
@@ -101,6 +103,7 @@ __all__ = [
   'replicate',
   'shard',
   'share',
+  'stored',
   'to_devices',
   'unreplicate',
   'wait',
