@@ -21,7 +21,7 @@ from multinerf import errors, parallel
 
 # The least width of both sides for which transposing first pays. Products with a
 # side of 1 that it would make are a crash in the YNNPACK of JAX 0.10.2.
-_LEAST_WIDTH = 64
+_LEAST_WIDTH = 128
 
 
 class Pending(NamedTuple):

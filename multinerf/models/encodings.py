@@ -245,6 +245,7 @@ class HashEncoding(nn.Module):
     """
     sizes, tables = self._tables()
     x, side = self._place(points)
+    x = parallel.stored(x)  # all corners of all levels read it
     features = self._lookup(tables, sizes, x, ray_keys)
     if scales is not None:
       features = features.reshape(*x.shape[:-1], len(sizes), self.num_features)

@@ -51,7 +51,7 @@ def net(multiply, x, kernels):
 
 
 @pytest.mark.parametrize('shape', [(3, 8), (7, 5), (1, 1)])
-@pytest.mark.parametrize('widths', [(64, 96, 64), (64, 3, 80), (64, 1)])
+@pytest.mark.parametrize('widths', [(128, 160, 128), (128, 3, 128), (128, 1)])
 def test_gradients_are_those_of_plain_products(shape, widths):
   keys = jax.random.split(jax.random.key(0), len(widths))
   x = jax.random.normal(keys[0], (*shape, widths[0]))
@@ -68,20 +68,21 @@ def test_gradients_are_those_of_plain_products(shape, widths):
     for multiply in (dense.matmul, jnp.matmul)
   )
   for one, other in zip(*map(jax.tree.leaves, (got, want)), strict=True):
-    np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
+    atol = 1e-5 * np.max(np.abs(other))  # sums of terms that cancel
+    np.testing.assert_allclose(one, other, rtol=1e-4, atol=atol)
 
 
 def sums_over_rows(width):
   """Products of the gradient in which XLA would have to transpose."""
-  x, kernel = jnp.ones((2, 8, 64)), jnp.ones((64, width))
+  x, kernel = jnp.ones((2, 8, 128)), jnp.ones((128, width))
   gradient = jax.jit(jax.grad(functools.partial(net, dense.matmul), 1))
   text = gradient.lower(x, [kernel]).as_text()
   return text.count('contracting_dims = [0] x [0]')
 
 
 def test_gradients_of_wide_kernels_need_no_transposed_products(monkeypatch):
-  assert sums_over_rows(64) == 0
+  assert sums_over_rows(128) == 0
   # YNNPACK has crashed with sides of 1.
   assert sums_over_rows(1) > 0
   monkeypatch.setattr(dense.parallel, 'is_cpu', lambda: False)
-  assert sums_over_rows(64) > 0
+  assert sums_over_rows(128) > 0

@@ -101,6 +101,17 @@ def test_hash_features_start_small_and_are_linear_in_the_table():
   np.testing.assert_allclose(twice, 2 * got, rtol=1e-5, atol=1e-8)
 
 
+def test_points_are_computed_once_for_all_corners_and_their_gradients():
+  grid = encodings.HashEncoding(**HASH)
+  params = jax.jit(grid.init)(jax.random.key(0), points())
+
+  def loss(params, x):
+    return jnp.sum(grid.apply(params, jnp.sin(x)) ** 2)
+
+  program = jax.jit(jax.grad(loss)).lower(params, points()).compile()
+  assert program.as_text().count(' sine(') == 1
+
+
 def test_hash_features_of_a_constant_table_are_that_constant_inside():
   grid = encodings.HashEncoding(**HASH, bbox_scaling=2.0)
   params = jax.jit(grid.init)(jax.random.key(0), points())
