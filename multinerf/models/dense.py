@@ -43,7 +43,9 @@ def matmul(x: Array, kernel: Array) -> Array:
   """x [..., k] @ kernel [k, m] with all samples in one axis.
 
   The kernel's gradient is then a product of two matrices. With several axes to
-  sum over XLA first writes transposed copies of both (docs/performance.md).
+  sum over XLA first writes transposed copies of both (docs/performance.md). Wide
+  kernels on CPUs have rules of their own for gradients, of any order, but none
+  for `jax.jvp`.
   """
   flat = x.reshape(-1, x.shape[-1])
   if parallel.is_cpu() and min(kernel.shape) >= _LEAST_WIDTH:
