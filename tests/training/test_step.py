@@ -148,7 +148,7 @@ def test_steps_need_one_trace_and_reuse_the_memory_of_the_state():
   assert not cameras.is_deleted()
 
 
-def test_the_state_is_written_over_without_a_copy():
+def test_the_state_is_not_copied_before_it_is_written_over():
   cfg = optim.OptimConfig()
   fn = step.make_train_step(
     model_util.model(), optim.make_optimizer(cfg), LOSS, cfg, step.StepConfig()
@@ -161,8 +161,9 @@ def test_the_state_is_written_over_without_a_copy():
     parallel.replicate(np.bool_(True)),
   )
   program = parallel.compiled(parallel.pmap_step(fn, donate_state=True), args)
-  # Weights, both moments. What is taken when a step is reported needs the old
-  # weights beside the new, and copies them in a computation of its own.
+  # Weights, both moments; not what comes out of the conditional that writes the
+  # weights, which XLA copies once. What is taken when a step is reported needs
+  # the old weights beside the new, and copies them in a computation of its own.
   start = program.as_text().split('ENTRY')[1]
   large = r'f32\[1,23,8\]'
   arguments = re.findall(rf'%(\S+) = {large}\S* parameter\(', start)
