@@ -19,8 +19,8 @@ from jaxtyping import Array
 
 from multinerf import errors, parallel
 
-# The least width of both sides for which transposing first pays. Products with a
-# side of 1 that it would make are a crash in the YNNPACK of JAX 0.10.2.
+# The least number of inputs, of no more than there are outputs, for which
+# transposing them first pays.
 _LEAST_WIDTH = 128
 
 
@@ -43,16 +43,17 @@ def matmul(x: Array, kernel: Array) -> Array:
   """x [..., k] @ kernel [k, m] with all samples in one axis.
 
   The kernel's gradient is then a product of two matrices. With several axes to
-  sum over XLA first writes transposed copies of both (docs/performance.md). Wide
-  kernels on CPUs have rules of their own for gradients, of any order, but none
-  for `jax.jvp`.
+  sum over XLA first writes transposed copies of both (docs/performance.md). On
+  CPUs kernels that are wide, or narrower behind than before, have rules of their
+  own for gradients, of any order, but none for `jax.jvp`.
   """
   flat = x.reshape(-1, x.shape[-1])
-  if parallel.is_cpu() and min(kernel.shape) >= _LEAST_WIDTH:
+  inputs, outputs = kernel.shape
+  if parallel.is_cpu() and (inputs > outputs or inputs >= _LEAST_WIDTH):
     flat = _product(flat, kernel)
   else:
     flat = flat @ kernel
-  return flat.reshape(*x.shape[:-1], kernel.shape[-1])
+  return flat.reshape(*x.shape[:-1], outputs)
 
 
 @jax.custom_vjp
@@ -71,14 +72,28 @@ def _kernel_gradient(x, y):
   """x.T @ y, summed over samples: the gradient of a kernel.
 
   XLA's fast products on CPUs (YNNPACK) take matrices in the order in which they
-  are read; others, which it would use for this, take a third longer, and
-  transposing together with what x is computed from takes longer still. Of two
-  halves it is done at once; a matrix is copied twice from JAX 0.12 on.
+  are read; others, which it would use for this, take a third longer, and many
+  times as long for a few columns. So the narrower one is transposed first. A
+  product with a single row is a sum; YNNPACK of JAX 0.10.2 crashes on some.
+  """
+  inputs, outputs = x.shape[-1], y.shape[-1]
+  if outputs == 1:
+    return jnp.sum(x * y, axis=0)[:, None]
+  if outputs < inputs:
+    return parallel.stored(_transposed(y) @ x).T
+  return _transposed(x) @ y
+
+
+def _transposed(x):
+  """x.T, written down.
+
+  Transposing together with what x is computed from takes longer. Of two halves
+  it is done at once; a matrix is copied twice from JAX 0.12 on.
   """
   rows, features = x.shape
   halves = parallel.stored(x).reshape(math.gcd(2, rows), -1, features)
   columns = jnp.moveaxis(halves, -1, 0).reshape(features, rows)
-  return jax.lax.optimization_barrier(columns) @ y
+  return jax.lax.optimization_barrier(columns)
 
 
 _product.defvjp(

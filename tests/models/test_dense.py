@@ -51,7 +51,9 @@ def net(multiply, x, kernels):
 
 
 @pytest.mark.parametrize('shape', [(3, 8), (7, 5), (1, 1)])
-@pytest.mark.parametrize('widths', [(128, 160, 128), (128, 3, 128), (128, 1)])
+@pytest.mark.parametrize(
+  'widths', [(128, 160, 128), (128, 3, 128), (64, 15, 2, 1), (128, 1)]
+)
 def test_gradients_are_those_of_plain_products(shape, widths):
   keys = jax.random.split(jax.random.key(0), len(widths))
   x = jax.random.normal(keys[0], (*shape, widths[0]))
@@ -72,17 +74,24 @@ def test_gradients_are_those_of_plain_products(shape, widths):
     np.testing.assert_allclose(one, other, rtol=1e-4, atol=atol)
 
 
-def sums_over_rows(width):
+def sums_over_rows(inputs, outputs):
   """Products of the gradient in which XLA would have to transpose."""
-  x, kernel = jnp.ones((2, 8, 128)), jnp.ones((128, width))
+  x, kernel = jnp.ones((2, 8, inputs)), jnp.ones((inputs, outputs))
   gradient = jax.jit(jax.grad(functools.partial(net, dense.matmul), 1))
   text = gradient.lower(x, [kernel]).as_text()
   return text.count('contracting_dims = [0] x [0]')
 
 
-def test_gradients_of_wide_kernels_need_no_transposed_products(monkeypatch):
-  assert sums_over_rows(128) == 0
-  # YNNPACK has crashed with sides of 1.
-  assert sums_over_rows(1) > 0
+@pytest.mark.parametrize(
+  'inputs, outputs', [(128, 128), (128, 256), (16, 15), (128, 1), (2, 1)]
+)
+def test_gradients_of_wide_or_narrowing_kernels_need_no_transposed_products(
+  inputs, outputs, monkeypatch
+):
+  assert sums_over_rows(inputs, outputs) == 0
   monkeypatch.setattr(dense.parallel, 'is_cpu', lambda: False)
-  assert sums_over_rows(128) > 0
+  assert sums_over_rows(inputs, outputs) > 0
+
+
+def test_kernels_of_few_inputs_are_left_to_xla():
+  assert sums_over_rows(64, 64) > 0
