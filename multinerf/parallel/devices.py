@@ -26,6 +26,9 @@ from multinerf.parallel import cores, heap, processes
 
 AXIS = 'batch'
 _THREADS_PER_DEVICE = 2
+# What accelerators do anyway: without it a CPU copies whatever a conditional
+# returns, here all parameters at every step.
+_CPU_OPTIONS = {'xla_cpu_copy_insertion_use_region_analysis': True}
 T = TypeVar('T')
 
 
@@ -207,8 +210,14 @@ def compiled(step: Any, args: tuple[Any, ...]) -> Callable[..., Any]:
   Returns:
     The compiled function, with `memory_analysis()` and `cost_analysis()`.
   """
+  lowered = step.lower(*args)
   with heap.compiling():
-    return step.lower(*args).compile()
+    try:
+      return lowered.compile(_CPU_OPTIONS if is_cpu() else None)
+    except jax.errors.JaxRuntimeError as error:
+      if 'No such compile option' not in str(error):
+        raise
+      return lowered.compile()  # an XLA that has no such choice any more
 
 
 def pmean(tree: T) -> T:

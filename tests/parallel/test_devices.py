@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from multinerf import errors, parallel
+from multinerf.parallel import devices
 
 
 def tree(n):
@@ -280,6 +281,19 @@ def test_arrays_are_written_over_without_a_copy(in_place):
   jax.tree.map(
     lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-6), got, want
   )
+
+
+def test_an_option_that_this_xla_lacks_is_left_out(monkeypatch):
+  step, args = (
+    parallel.pmap_step(jnp.sin, donate_state=False),
+    (parallel.replicate(np.ones(2)),),
+  )
+  monkeypatch.setattr(devices, '_CPU_OPTIONS', {'xla_cpu_no_such_thing': True})
+  got = parallel.compiled(step, args)(*args)
+  np.testing.assert_allclose(parallel.unreplicate(got), np.sin(np.ones(2)))
+  monkeypatch.setattr(devices, '_CPU_OPTIONS', {'xla_cpu_max_isa': 3})
+  with pytest.raises(Exception, match='xla_cpu_max_isa'):
+    parallel.compiled(step, args)
 
 
 def test_in_place_leaves_numbers_alone():
