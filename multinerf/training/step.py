@@ -222,7 +222,8 @@ def _make_update(optimizer, reported):
 
     # One program for both: two would have to be compiled at the start. The
     # parameters are written in here, after the last look at the old ones: else
-    # XLA copies them first, for the statistics that it may have to take.
+    # XLA copies them first, for the statistics that it may have to take. That
+    # includes the count: gradients of decay may be made of weights once more.
     def apply(make):
       return optax.apply_updates(params, updates), make()
 
@@ -230,7 +231,9 @@ def _make_update(optimizer, reported):
       params, details = apply(describe)
     else:
       params, details = jax.lax.cond(
-        reported, lambda: apply(describe), lambda: apply(unknown)
+        reported & (bad >= 0),
+        lambda: apply(describe),
+        lambda: apply(unknown),
       )
     return params, opt_state, bad, details
 

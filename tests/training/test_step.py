@@ -148,28 +148,54 @@ def test_steps_need_one_trace_and_reuse_the_memory_of_the_state():
   assert not cameras.is_deleted()
 
 
-def test_the_state_is_not_copied_before_it_is_written_over():
+def copies_of(shape, fn, args):
+  """Copies of arrays of a shape that a step of one device makes.
+
+  There must be three such arguments: weights and both moments. What is taken
+  when a step is reported needs the old weights beside the new, and copies them
+  in a computation of its own.
+  """
+  args = jax.tree.map(lambda x: np.asarray(x)[None], args)
+  mapped = jax.pmap(
+    fn, parallel.AXIS, devices=jax.devices()[:1], donate_argnums=0
+  )
+  program = parallel.compiled(mapped, args)
+  start = program.as_text().split('ENTRY')[1]
+  large = 'f32' + re.escape(str([1, *shape]).replace(' ', ''))
+  assert len(re.findall(rf'{large}\S* parameter\(', start)) == 3
+  return re.findall(rf'{large}\S* copy\(.*', start)
+
+
+def test_the_state_is_written_over_without_copies():
   cfg = optim.OptimConfig()
   fn = step.make_train_step(
     model_util.model(), optim.make_optimizer(cfg), LOSS, cfg, step.StepConfig()
   )
-  args = (
-    parallel.replicate(training(8).first),
-    parallel.to_devices(parallel.shard(jax.device_get(batch()))),
-    parallel.replicate(np.float32(0)),
-    None,
-    parallel.replicate(np.bool_(True)),
-  )
-  program = parallel.compiled(parallel.pmap_step(fn, donate_state=True), args)
-  # Weights, both moments; not what comes out of the conditional that writes the
-  # weights, which XLA copies once. What is taken when a step is reported needs
-  # the old weights beside the new, and copies them in a computation of its own.
-  start = program.as_text().split('ENTRY')[1]
-  large = r'f32\[1,23,8\]'
-  arguments = re.findall(rf'%(\S+) = {large}\S* parameter\(', start)
-  assert len(arguments) == 3
-  for name in arguments:
-    assert f'copy(%{name})' not in start
+  args = training(8).first, batch(), np.float32(0), None, np.bool_(True)
+  assert not copies_of((23, 8), fn, args)
+
+
+def test_weights_that_their_gradient_reads_are_written_over_without_copies():
+  """Of decay; whoever counts what is not finite may read them, too."""
+  optimizer = optim.make_optimizer(optim.OptimConfig())
+
+  def fn(state, rows, reported):
+    weights = state[0]['params']['net']['w']
+    found = jax.lax.fori_loop(
+      0,
+      4,
+      lambda i, x: x.at[rows[i]].add(1),
+      jnp.zeros_like(weights),
+    )
+    grads = {'params': {'net': {'w': found + 0.1 * weights}}}
+    update = parallel.in_place(step._make_update(optimizer, reported))
+    params, opt_state, *rest = update(*state, grads)
+    return (params, opt_state), rest
+
+  weights = {'params': {'net': {'w': np.ones((2000, 3), np.float32)}}}
+  state = weights, optimizer.init(weights)
+  args = state, np.arange(4), np.bool_(True)
+  assert not copies_of((2000, 3), fn, args)
 
 
 def test_loss_falls_on_a_batch_seen_again_and_again():
