@@ -248,23 +248,29 @@ class HashEncoding(nn.Module):
     x = parallel.stored(x)  # all corners of all levels read it
     features = self._lookup(tables, sizes, x, ray_keys)
     if scales is not None:
-      features = features.reshape(*x.shape[:-1], len(sizes), self.num_features)
-      spread = scales[..., None] / side
+      spread = scales.reshape(-1, 1) / side
       features = self._weigh(features, tables, spread * np.array(sizes))
-      features = features.reshape(*x.shape[:-1], -1)
+    features = features.reshape(*x.shape[:-1], -1)
     return jnp.mean(features, axis=-2) * self.precondition_scaling
 
   def _lookup(self, tables, sizes, x, ray_keys):
-    """All levels at `x` in [0, 1]^3, or around it."""
-    flat = [table.reshape(-1, self.num_features) for table in tables]
-    lookup = functools.partial(hash_grid.lookup, table_size=self.hash_map_size)
-    if ray_keys is None or not self.jitter_coordinates:
-      return lookup(flat, x, sizes=sizes)
+    """Features [points, levels, f] at `x` in [0, 1]^3, or around it."""
     levels = []
-    for i, (table, size) in enumerate(zip(flat, sizes, strict=True)):
-      u = keys.uniform(keys.fold(ray_keys, i), x.shape[ray_keys.ndim :])
-      levels.append(lookup([table], x + (u - 0.5) / size, sizes=[size]))
-    return jnp.concatenate(levels, axis=-1)
+    for i, (table, size) in enumerate(zip(tables, sizes, strict=True)):
+      at = x
+      if ray_keys is not None and self.jitter_coordinates:
+        u = keys.uniform(keys.fold(ray_keys, i), x.shape[ray_keys.ndim :])
+        at = x + (u - 0.5) / size
+      found = hash_grid.lookup(
+        [table.reshape(-1, self.num_features)],
+        at.reshape(-1, 3),
+        sizes=[size],
+        table_size=self.hash_map_size,
+      )
+      # Together with what becomes of it, and be it another shape, a look-up is
+      # not vectorised, or is made anew for every feature.
+      levels.append(parallel.stored(found))
+    return jnp.stack(levels, axis=-2)
 
   def _tables(self):
     """(sizes, tables) of the levels, float32."""
@@ -292,9 +298,9 @@ class HashEncoding(nn.Module):
     """Fades levels whose cells are smaller than a sample (Zip-NeRF, Sec. 3.1).
 
     Args:
-      features: [..., levels, f].
+      features: [points, levels, f]. With fewer axes XLA vectorises more.
       tables: Of each level.
-      cells: [..., levels] standard deviations in cells.
+      cells: [points, levels] standard deviations in cells.
     """
     # The cells' own extent would add to a vanishing deviation; 1e-6 cells
     # gives a weight of 1 to float precision, and a finite gradient.
