@@ -44,8 +44,8 @@ def matmul(x: Array, kernel: Array) -> Array:
 
   The kernel's gradient is then a product of two matrices. With several axes to
   sum over XLA first writes transposed copies of both (docs/performance.md). On
-  CPUs kernels that are wide, or narrower behind than before, have rules of their
-  own for gradients, of any order, but none for `jax.jvp`.
+  CPUs kernels that are wide, or have fewer outputs than inputs, have rules of
+  their own for gradients, of any order, but none for `jax.jvp`.
   """
   flat = x.reshape(-1, x.shape[-1])
   inputs, outputs = kernel.shape
